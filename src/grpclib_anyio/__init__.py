@@ -1,0 +1,13 @@
+"""gRPC on trio and asyncio: grpclib's ``Channel`` and ``Server`` on anyio.
+
+``grpclib_anyio.client`` and ``grpclib_anyio.server`` take the place of ``grpclib.client`` and
+``grpclib.server``. The modules, from the wire up::
+
+    errors, flow_control, metadata, config, wakeup
+    http2, keepalive                    h2 and PING
+    message_stream                      one call's messages
+    connection                          one HTTP/2 connection: its tasks and its streams
+    connector                           the connection of a channel, made and remade
+    client_call, client                 calls and the channel
+    server_call, server                 handlers and the server
+"""

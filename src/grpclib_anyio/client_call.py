@@ -1,0 +1,356 @@
+"""One call at the client, from request to status.
+
+How a call is cancelled: its scope is cancelled, ``Cancelled`` is raised at the await that the call
+is in, and leaving ``async with`` resets the stream with CANCEL. That is a plain call, so it works
+in a cancelled task, in a generator that is being closed, and in one that is garbage.
+
+A call holds no cancel scope between awaits. Its deadline is a timer in the *channel's* task group
+that fails the stream. So a slow consumer is never cancelled within its own code, and a generator
+around a call, such as betterproto's stubs, does not yield inside a scope (PEP 789).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
+
+from anyio import CancelScope, current_time, sleep_until
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.events import _DispatchChannelEvents
+from grpclib.exceptions import ProtocolError
+from grpclib.metadata import USER_AGENT, Deadline, decode_bin_value, decode_grpc_message
+from grpclib.stream import StreamIterator
+
+from .connection import Connection
+from .connector import Connector
+from .errors import DeadlineExceededError, GRPCError, TerminatedError, http_status_error
+from .message_stream import Headers, MessageStream
+from .metadata import (
+    Metadata,
+    content_type,
+    decode_metadata,
+    encode_metadata,
+    encode_timeout,
+    is_content_type,
+)
+from .peer import Peer
+
+__all__ = ["Client", "Stream"]
+
+_SendType = TypeVar("_SendType")
+_RecvType = TypeVar("_RecvType")
+
+
+@dataclass(frozen=True)
+class Client:
+    """What all calls of a channel share."""
+
+    connector: Connector
+    scheme: str
+    authority: str
+    codec: CodecBase
+    status_details_codec: StatusDetailsCodecBase | None
+    dispatch: _DispatchChannelEvents
+
+
+@contextmanager
+def _until(deadline: float | None) -> Iterator[None]:
+    """Bound the awaits inside, and nothing that the caller does between them."""
+    with CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise DeadlineExceededError
+
+
+class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
+    """One call, from request to status; grpclib's ``Stream`` in every method.
+
+    Leaving ``async with`` without an exception waits for the status and raises ``GRPCError`` if
+    it is not OK. Leaving it with one, ``Cancelled`` included, awaits nothing and resets the
+    stream.
+
+    Every method that waits raises ``GRPCError`` when the call fails meanwhile: with the server's
+    status, ``DeadlineExceededError`` at the deadline, or ``TerminatedError`` when the peer resets
+    the stream or the connection is lost.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        method_name: str,
+        metadata: Metadata,
+        cardinality: Cardinality,
+        send_type: type[_SendType],
+        recv_type: type[_RecvType],
+        *,
+        deadline: float | None,
+    ) -> None:
+        """Prepare a call; see ``Channel.request``. ``deadline`` is on the loop's clock."""
+        #: The server's initial metadata, once received.
+        self.initial_metadata: Metadata | None = None
+        #: The server's trailing metadata, once received.
+        self.trailing_metadata: Metadata | None = None
+        #: The server, once the request has been sent.
+        self.peer: Peer | None = None
+        self._client = client
+        self._method_name = method_name
+        self._metadata = metadata
+        self._cardinality = cardinality
+        self._send_type = send_type
+        self._recv_type = recv_type
+        self._deadline = deadline
+        self._dispatch = client.dispatch
+        self._codec = client.codec
+        self._open_stream: MessageStream | None = None
+        self._timer: CancelScope | None = None
+        self._message_sent = False
+        self._end_sent = False
+        self._is_cancelled = False
+
+    async def __aenter__(self) -> Self:
+        """Begin; nothing is sent yet."""
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Wait for the status, or after an exception reset the stream without an await."""
+        try:
+            if exc_val is None:
+                await self._finish()
+            elif isinstance(exc_val, TerminatedError):
+                self._raise_early_status()
+        finally:
+            self._release()
+
+    # -- sending --------------------------------------------------------------------------------
+
+    async def send_request(self, *, end: bool = False) -> None:
+        """Send the headers, connecting and waiting for a slot as needed; done by the first
+        ``send_message`` if not called before.
+
+        With ``end`` a streaming request has no messages.
+        """
+        if self._open_stream is not None:
+            raise ProtocolError("Request is already sent")
+        if end and not self._cardinality.client_streaming:
+            raise ProtocolError("A unary request needs a message before it ends")
+        headers = await self._request_headers()
+        with _until(self._deadline):
+            connection, stream = await self._client.connector.open_stream(headers)
+        self._opened(connection, stream)
+        if end:
+            await self.end()
+
+    async def send_message(self, message: _SendType, *, end: bool = False) -> None:
+        """Send one message; with ``end``, or in a unary request, the last.
+
+        Waits while 64 KiB of this call are unsent (``Configuration.max_outbox_size``).
+        """
+        if self._open_stream is None:
+            await self.send_request()
+        if self._end_sent:
+            raise ProtocolError("The request has ended")
+        end = end or not self._cardinality.client_streaming
+        (message,) = await self._dispatch.send_message(message)
+        data = self._codec.encode(message, self._send_type)
+        await self._stream.send(data, end=end)
+        self._message_sent = True
+        self._end_sent = end
+
+    async def end(self) -> None:
+        """End a streaming request; not a checkpoint."""
+        if self._end_sent:
+            raise ProtocolError("The request has ended already")
+        if not self._cardinality.client_streaming:
+            raise ProtocolError("A unary request ends with its message")
+        self._stream.end_nowait()
+        self._end_sent = True
+
+    async def cancel(self) -> None:
+        """Reset the stream with CANCEL; not a checkpoint."""
+        if self._is_cancelled:
+            raise ProtocolError("The call is cancelled already")
+        self._is_cancelled = True
+        self._stream.abort_nowait(TerminatedError(Status.CANCELLED, "Cancelled by the caller"))
+
+    # -- receiving ------------------------------------------------------------------------------
+
+    async def recv_initial_metadata(self) -> None:
+        """Wait for the response's headers; done by the first ``recv_message``."""
+        if self.initial_metadata is not None:
+            raise ProtocolError("Initial metadata was already received")
+        headers = await self._stream.receive_headers()
+        fields = dict(headers)
+        if "grpc-status" not in fields:
+            self._check_response(fields)
+        # A trailers-only response holds its metadata in the trailers alone.
+        own = [] if "grpc-status" in fields else headers
+        (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(_decode(own))
+        if "grpc-status" in fields:
+            await self._receive_status(headers)
+
+    async def recv_message(self) -> _RecvType | None:
+        """Return the next message, or None when the server has sent its last."""
+        if self.initial_metadata is None:
+            await self.recv_initial_metadata()
+        data = await self._stream.receive()
+        if data is None:
+            return None
+        (message,) = await self._dispatch.recv_message(self._decode_message(data))
+        return cast("_RecvType", message)
+
+    async def recv_trailing_metadata(self) -> None:
+        """Wait for the status; done by leaving ``async with``."""
+        if not self._end_sent:
+            raise ProtocolError("The request has not ended")
+        if self.initial_metadata is None:
+            raise ProtocolError("Initial metadata was not received")
+        if self.trailing_metadata is not None:
+            return
+        await self._receive_status(await self._stream.receive_trailers())
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def _stream(self) -> MessageStream:
+        if self._open_stream is None:
+            raise ProtocolError("Request was not sent yet")
+        return self._open_stream
+
+    async def _request_headers(self) -> Callable[[], Headers]:
+        if self._deadline is not None and self._deadline <= current_time():
+            raise DeadlineExceededError
+        kind = content_type(self._codec)
+        (metadata,) = await self._dispatch.send_request(
+            self._metadata,
+            method_name=self._method_name,
+            deadline=_grpclib_deadline(self._deadline),
+            content_type=kind,
+        )
+        own = [
+            ("te", "trailers"),
+            ("content-type", kind),
+            ("user-agent", USER_AGENT),
+            *encode_metadata(metadata),
+        ]
+        return lambda: [*self._pseudo_headers(), *self._timeout_header(), *own]
+
+    def _pseudo_headers(self) -> Headers:
+        return [
+            (":method", "POST"),
+            (":scheme", self._client.scheme),
+            (":path", self._method_name),
+            (":authority", self._client.authority),
+        ]
+
+    def _timeout_header(self) -> Headers:
+        if self._deadline is None:
+            return []
+        return [("grpc-timeout", encode_timeout(self._deadline - current_time()))]
+
+    def _opened(self, connection: Connection, stream: MessageStream) -> None:
+        self._open_stream = stream
+        self.peer = Peer(connection.transport)
+        if self._deadline is not None:
+            stream.deadline = self._deadline
+            self._timer = CancelScope()
+            self._client.connector.tasks.start_soon(self._expire, name="deadline of a call")
+
+    async def _expire(self) -> None:
+        timer, deadline = cast("CancelScope", self._timer), cast("float", self._deadline)
+        with timer:
+            await sleep_until(deadline)
+            self._stream.abort_nowait(DeadlineExceededError())
+
+    async def _finish(self) -> None:
+        if self._open_stream is None or self._is_cancelled:
+            return
+        if self.initial_metadata is None:
+            await self.recv_initial_metadata()
+        await self.recv_trailing_metadata()
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._open_stream is not None:
+            self._open_stream.release_nowait()
+
+    def _check_response(self, fields: dict[str, str]) -> None:
+        if fields[":status"] != "200":
+            raise http_status_error(fields[":status"])
+        kind = fields.get("content-type", "")
+        if not is_content_type(kind, self._codec):
+            raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {kind!r}")
+
+    def _decode_message(self, data: bytes) -> _RecvType:
+        try:
+            return cast("_RecvType", self._codec.decode(data, self._recv_type))
+        except Exception as error:
+            raise GRPCError(Status.INTERNAL, "The peer sent a malformed message") from error
+
+    async def _receive_status(self, trailers: Headers) -> None:
+        status, message, details = self._status_of(dict(trailers))
+        (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(
+            _decode(trailers), status=status, status_message=message, status_details=details
+        )
+        self._raise_status(status, message, details)
+
+    def _raise_early_status(self) -> None:
+        """Prefer what the server said to how it ended the stream after it had spoken."""
+        stream = self._open_stream
+        if stream is None:
+            return
+        for headers in (stream.trailers, stream.headers):
+            if headers is not None and "grpc-status" in dict(headers):
+                self._raise_status(*self._status_of(dict(headers)))
+
+    def _status_of(self, fields: dict[str, str]) -> tuple[Status, str | None, Any]:
+        value = fields.get("grpc-status")
+        if value is None:
+            raise GRPCError(Status.UNKNOWN, "The peer sent no grpc-status")
+        status = _STATUSES.get(value, Status.UNKNOWN)
+        if status is Status.OK:
+            return status, None, None
+        message = fields.get("grpc-message")
+        message = None if message is None else decode_grpc_message(message)
+        return status, message, self._details_of(status, message, fields)
+
+    def _details_of(self, status: Status, message: str | None, fields: dict[str, str]) -> Any:  # noqa: ANN401 - the codec's
+        codec, value = self._client.status_details_codec, fields.get("grpc-status-details-bin")
+        if codec is None or value is None:
+            return None
+        try:
+            return codec.decode(status, message, decode_bin_value(value.encode("ascii")))
+        except Exception:  # noqa: BLE001 - whatever a codec raises on malformed input
+            return None  # The status stands without its details.
+
+    def _raise_status(self, status: Status, message: str | None, details: Any) -> None:  # noqa: ANN401 - the codec's
+        if status is Status.OK:
+            return
+        if status is Status.CANCELLED and self._is_late():
+            raise DeadlineExceededError
+        raise GRPCError(status, message, details)
+
+    def _is_late(self) -> bool:
+        return self._deadline is not None and current_time() >= self._deadline
+
+
+_STATUSES = {str(status.value): status for status in Status}
+
+
+def _decode(headers: Headers) -> Metadata:
+    try:
+        return decode_metadata(headers)
+    except ValueError as error:
+        raise GRPCError(Status.INTERNAL, "The peer sent malformed metadata") from error
+
+
+def _grpclib_deadline(deadline: float | None) -> Deadline | None:
+    """Express a time on the loop's clock on grpclib's, for those who listen to events."""
+    return None if deadline is None else Deadline.from_timeout(deadline - current_time())

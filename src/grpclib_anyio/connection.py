@@ -1,0 +1,522 @@
+"""One HTTP/2 connection: its socket, its tasks, its streams.
+
+Theory of operation::
+
+                        ┌── _reader ──▶ h2 ──▶ MessageStream.headers_received, data_received, …
+    socket (ByteStream) │                           ▲ receive        │ send
+                        │                        the calls' own tasks ▼
+                        └── _writer ◀── h2 ◀── outboxes, one frame a stream and turn
+                            _pinger ──▶ h2
+
+- **Only the writer writes.** A task that is cancelled within a write leaves half a frame on the
+  wire; the writer is not cancelled while the connection lives, and calls never write.
+- **The reader never waits for a call.** It puts what arrives into the streams' inboxes, which the
+  HTTP/2 windows bound.
+- **h2 is called synchronously.** Encoding a frame and queueing it is one step, so HPACK's state
+  and the order on the wire are right whatever is cancelled. What a call asks for while it is being
+  cancelled (``reset_nowait``) is therefore a plain call too.
+- **The connection outlives its calls.** Its tasks are shielded: cancelling the scope around a
+  channel cancels the calls first, their resets are queued, and only leaving ``async with`` ends
+  the tasks, after at most ``close_timeout`` seconds for what is queued.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Self, cast
+
+from anyio import (
+    BrokenResourceError,
+    CancelScope,
+    ClosedResourceError,
+    EndOfStream,
+    Event,
+    aclose_forcefully,
+    create_task_group,
+    current_time,
+)
+from anyio.abc import ByteStream
+from grpclib.const import Status
+from h2 import events as h2_events
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from h2.settings import SettingCodes
+
+from .config import Configuration
+from .errors import (
+    TerminatedError,
+    goaway_message,
+    reset_error,
+    unavailable,
+)
+from .flow_control import ReceiveWindow
+from .http2 import Http2
+from .keepalive import Pinger, Strikes
+from .message_stream import Headers, MessageStream
+from .wakeup import Wakeup
+
+__all__ = ["Connection", "ConnectionStatistics"]
+
+_READ_SIZE = 65_536
+#: What one write to the socket holds at most, so that a reset or a ping never waits for more.
+_BATCH_SIZE = 65_536
+_TOO_MANY_PINGS = b"too_many_pings"
+
+_log = logging.getLogger("grpclib_anyio")
+
+
+@dataclass(frozen=True)
+class ConnectionStatistics:
+    """What a connection holds at this moment; all zero when no call is in progress."""
+
+    streams: int
+    waiting_for_slot: int
+    unsent_bytes: int
+
+
+class Connection:
+    """Owns a byte stream and speaks HTTP/2 on it, for a client or for a server.
+
+    An async context manager. Leaving it resets what streams are left, says GOAWAY, sends what is
+    queued for at most ``close_timeout`` seconds, and closes the byte stream; leaving it is safe in
+    a cancelled scope. A lost connection does not cancel the body: see :meth:`wait_closed`.
+    """
+
+    def __init__(
+        self,
+        transport: ByteStream,
+        config: Configuration,
+        *,
+        client_side: bool,
+    ) -> None:
+        """Take over ``transport``."""
+        self.transport = transport
+        self.streams: dict[int, MessageStream] = {}
+        #: Why the connection takes no new calls; None while it does.
+        self.error: TerminatedError | None = None
+        #: The peer found our pings too frequent.
+        self.got_too_many_pings = False
+        self.last_received = float("-inf")
+        #: Called with each new request; without it, requests are refused.
+        self.on_request: Callable[[MessageStream], None] | None = None
+        self._config = config
+        self._client_side = client_side
+        self._writable = Wakeup()
+        self._h2 = Http2(config, client_side=client_side, on_output=self._writable.notify)
+        self._window = ReceiveWindow(config.http2_connection_window_size)
+        self._pinger = Pinger(self, config)
+        self._strikes = Strikes(config)
+        self._sending: deque[MessageStream] = deque()
+        self._blocked: set[MessageStream] = set()
+        self._open_count = 0
+        self._slot_queue: dict[Event, None] = {}
+        self._is_closing = False
+
+    async def __aenter__(self) -> Self:
+        """Start the tasks; not a checkpoint."""
+        self.last_received = current_time()
+        self._ready = Event()
+        self._closed = Event()
+        self._scope = CancelScope(shield=True)
+        self._tasks = create_task_group()
+        await self._tasks.__aenter__()
+        self._tasks.start_soon(self._run, name=f"{self!r}")
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close the connection and wait for its tasks, which takes ``close_timeout`` at most."""
+        self.close_nowait()
+        self._tasks.cancel_scope.shield = True  # bounded: close_nowait has set a deadline
+        # Not told of the body's exception, the task group does not wrap it in a group.
+        await self._tasks.__aexit__(None, None, None)
+
+    # -- for the owner --------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether new calls can be made."""
+        return self.error is None
+
+    @property
+    def has_calls(self) -> bool:
+        """Whether a stream is open."""
+        return bool(self.streams)
+
+    async def wait_ready(self) -> None:
+        """Wait for the peer's SETTINGS: it speaks HTTP/2, and its limits are known.
+
+        Raises:
+            TerminatedError: the connection was lost first.
+
+        """
+        await self._ready.wait()
+        if self.error is not None:
+            raise self.error.copy()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is lost, or closed by either side."""
+        await self._closed.wait()
+
+    def statistics(self) -> ConnectionStatistics:
+        """Count what the connection holds."""
+        unsent = sum(len(stream.outbox) for stream in self.streams.values())
+        return ConnectionStatistics(
+            streams=len(self.streams),
+            waiting_for_slot=len(self._slot_queue),
+            unsent_bytes=unsent + self._h2.queued,
+        )
+
+    def close_nowait(
+        self, code: ErrorCodes = ErrorCodes.NO_ERROR, detail: bytes = b"", message: str = ""
+    ) -> None:
+        """Say GOAWAY, fail what calls are left and let the tasks end once all is sent.
+
+        A client's calls are reset first, so that the peer stops working for them. Plain call; the
+        tasks take ``close_timeout`` seconds at most. Does nothing on a closed connection.
+        """
+        if self._is_closing:
+            return
+        if self._client_side:
+            for stream in list(self.streams.values()):
+                self.reset_nowait(stream, ErrorCodes.CANCEL)
+        self._h2.goaway(code, detail)
+        self._end(unavailable(message or "The connection was closed"))
+        self._scope.deadline = current_time() + self._config.close_timeout
+
+    # -- for calls ------------------------------------------------------------------------------
+
+    async def open_stream(self, headers: Callable[[], Headers]) -> MessageStream | None:
+        """Open a client's stream as soon as the peer's limit of concurrent streams admits it.
+
+        ``headers`` is called at that moment. Callers wait in the order in which they came; one
+        that is cancelled gives up its place. Not a checkpoint when there is a slot.
+
+        Returns:
+            The stream, or None if the connection takes no new calls.
+
+        """
+        if self._slot_queue or not self._free_slots:
+            await self._wait_for_slot()
+        if self.error is not None:
+            return None
+        stream_id = self._h2.get_next_available_stream_id()
+        self._h2.send_headers(stream_id, headers())
+        stream = self._add_stream(stream_id)
+        self._pinger.call_opened()
+        return stream
+
+    def open_window_nowait(self, stream: MessageStream, increment: int) -> None:
+        """Queue WINDOW_UPDATE for a stream."""
+        if not (self._is_closing or stream.is_closed):
+            self._h2.increment_flow_control_window(increment, stream.id)
+
+    def send_headers_nowait(
+        self, stream: MessageStream, headers: Headers, *, end: bool = False
+    ) -> None:
+        """Queue HEADERS; with ``end`` they are trailers, and nothing follows."""
+        if self._is_closing or stream.is_reset or stream.local_ended:
+            return
+        self._h2.send_headers(stream.id, headers, end_stream=end)
+        self._headers_or_data_sent(stream, is_last=end)
+
+    def send_nowait(self, stream: MessageStream) -> None:
+        """Let the writer serve a stream's outbox."""
+        if not stream.is_sending:
+            stream.is_sending = True
+            self._sending.append(stream)
+            self._writable.notify()
+
+    def reset_nowait(self, stream: MessageStream, code: ErrorCodes) -> None:
+        """Queue RST_STREAM unless the stream is closed."""
+        if self._is_closing or stream.is_closed:
+            return
+        stream.is_reset = True
+        self._h2.reset_stream(stream.id, code)
+        self._stream_closed()
+
+    def release_nowait(self, stream: MessageStream) -> None:
+        """Forget a stream whose call has ended."""
+        self.streams.pop(stream.id, None)
+        self._blocked.discard(stream)
+        self._close_if_unused()
+
+    # -- tasks ----------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        with self._scope:
+            try:
+                async with create_task_group() as tasks:
+                    tasks.start_soon(self._reader, name="reader")
+                    tasks.start_soon(self._writer, name="writer")
+                    tasks.start_soon(self._keepalive, name="keepalive")
+            except Exception:
+                # A bug of ours or of h2's: this connection is over, the process goes on.
+                _log.exception("%r failed", self)
+            finally:
+                self._lose("The connection was closed")
+                await aclose_forcefully(self.transport)
+
+    async def _reader(self) -> None:
+        try:
+            while True:
+                data = await self.transport.receive(_READ_SIZE)
+                self.last_received = current_time()
+                self._receive(data)
+        except EndOfStream:
+            self._lose("The peer closed the connection")
+        except (BrokenResourceError, ClosedResourceError) as error:
+            self._lose(f"The connection was lost: {error.__cause__ or error!r}")
+
+    async def _writer(self) -> None:
+        try:
+            while not (self._is_closing and not self._h2.queued):
+                self._fill()
+                if data := self._h2.data_to_send():
+                    await self.transport.send(data)
+                elif not self._is_closing:
+                    await self._writable.wait()
+        except (BrokenResourceError, ClosedResourceError) as error:
+            self._lose(f"The connection was lost: {error.__cause__ or error!r}")
+        self._scope.cancel()
+
+    async def _keepalive(self) -> None:
+        time = self._config._keepalive_time  # noqa: SLF001 - grpclib's name
+        if time is not None:
+            await self._pinger.run(time, lambda: self._lose("The peer does not answer pings"))
+
+    def ping_nowait(self) -> None:
+        """Queue a PING frame."""
+        if not self._is_closing:
+            self._h2.ping(b"keepaliv")
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def _fill(self) -> None:
+        """Move what the windows allow from the outboxes to h2: one frame a stream and turn."""
+        sending = self._sending
+        while sending and self._h2.queued < _BATCH_SIZE:
+            stream = sending.popleft()
+            stream.is_sending = False
+            if stream.error is None and not (stream.is_closed or stream.local_ended):
+                self._send_frame(stream)
+
+    def _send_frame(self, stream: MessageStream) -> None:
+        outbox = stream.outbox
+        if not (outbox or outbox.is_ending):
+            return
+        window = self._h2.local_flow_control_window(stream.id)
+        size = min(len(outbox), window, self._h2.max_outbound_frame_size)
+        if outbox and size <= 0:
+            self._blocked.add(stream)
+            return
+        is_last = outbox.is_ending and size == len(outbox)
+        ends_here = is_last and outbox.trailers is None
+        if size or ends_here:
+            self._h2.send_data(stream.id, outbox.take(size), end_stream=ends_here)
+        if is_last and outbox.trailers is not None:
+            self._h2.send_headers(stream.id, outbox.trailers, end_stream=True)
+        self._headers_or_data_sent(stream, is_last=is_last)
+        if outbox:
+            self.send_nowait(stream)
+
+    def _headers_or_data_sent(self, stream: MessageStream, *, is_last: bool) -> None:
+        self._pinger.data_sent()
+        self._strikes.data_sent()
+        if is_last:
+            stream.local_ended = True
+            self._check_closed(stream)
+        stream.room_made()
+
+    def _unblock(self, stream_id: int) -> None:
+        """Let streams try again: all of them for stream 0, the connection itself."""
+        candidates = [s for s in self._blocked if stream_id in (0, s.id)]
+        for stream in candidates:
+            self._blocked.discard(stream)
+            self.send_nowait(stream)
+
+    # -- receiving ------------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            events = self._h2.receive_data(data)
+        except ProtocolError as error:
+            # h2 has queued a GOAWAY that says what it was.
+            self._fail_protocol(error)
+            return
+        for event in events:
+            handle = _HANDLERS.get(type(event))
+            if handle is not None and not self._is_closing:
+                handle(self, event)
+        if self._h2.queued > self._config.max_write_buffer_size:
+            self._lose("The peer does not read")
+
+    def _fail_protocol(self, error: ProtocolError) -> None:
+        if self._is_closing:
+            return
+        _log.warning("%r: the peer broke the protocol: %s", self, error)
+        self._end(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
+        self._scope.deadline = current_time() + self._config.close_timeout
+
+    def _request_received(self, event: h2_events.RequestReceived) -> None:
+        if self.on_request is None or self._open_count >= self._config.max_concurrent_streams:
+            self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            return
+        stream = self._add_stream(event.stream_id)
+        stream.headers_received(cast("Headers", event.headers))
+        self.on_request(stream)
+
+    def _response_received(self, event: h2_events.ResponseReceived) -> None:
+        if stream := self.streams.get(event.stream_id):
+            stream.headers_received(cast("Headers", event.headers))
+
+    def _data_received(self, event: h2_events.DataReceived) -> None:
+        size = event.flow_controlled_length
+        if increment := self._window.credit(size):
+            self._h2.increment_flow_control_window(increment)
+        if stream := self.streams.get(event.stream_id):
+            stream.data_received(event.data, size - len(event.data))
+
+    def _trailers_received(self, event: h2_events.TrailersReceived) -> None:
+        if stream := self.streams.get(event.stream_id):
+            stream.trailers_received(cast("Headers", event.headers))
+
+    def _stream_ended(self, event: h2_events.StreamEnded) -> None:
+        if stream := self.streams.get(event.stream_id):
+            stream.end_received()
+            self._check_closed(stream)
+
+    def _stream_reset(self, event: h2_events.StreamReset) -> None:
+        stream = self.streams.get(event.stream_id)
+        if stream is None or stream.is_closed:
+            return
+        stream.is_reset = True
+        if event.remote_reset:
+            stream.fail(reset_error(event.error_code))
+        else:
+            stream.fail(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
+        self._stream_closed()
+
+    def _window_updated(self, event: h2_events.WindowUpdated) -> None:
+        self._unblock(event.stream_id or 0)
+
+    def _settings_changed(self, event: h2_events.RemoteSettingsChanged) -> None:
+        self._ready.set()
+        if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            self._unblock(0)
+        self._admit()
+
+    def _ping_received(self, _event: h2_events.PingReceived) -> None:
+        if not self._client_side and self._strikes.is_out():
+            self.close_nowait(ErrorCodes.ENHANCE_YOUR_CALM, _TOO_MANY_PINGS)
+
+    def _goaway_received(self, event: h2_events.ConnectionTerminated) -> None:
+        code, detail = event.error_code or ErrorCodes.NO_ERROR, event.additional_data or b""
+        too_many_pings = code == ErrorCodes.ENHANCE_YOUR_CALM and detail == _TOO_MANY_PINGS
+        self.got_too_many_pings = self.got_too_many_pings or too_many_pings
+        error = unavailable(goaway_message(code, detail))
+        self._stop_opening(error)
+        if self._client_side:
+            self._fail_unprocessed(event.last_stream_id or 0, error)
+        self._close_if_unused()
+
+    def _fail_unprocessed(self, last_stream_id: int, error: TerminatedError) -> None:
+        for stream in [s for s in self.streams.values() if s.id > last_stream_id]:
+            stream.fail(error.copy())
+
+    # -- streams, slots, the end ----------------------------------------------------------------
+
+    def _add_stream(self, stream_id: int) -> MessageStream:
+        stream = MessageStream(self, stream_id, self._config)
+        self.streams[stream_id] = stream
+        self._open_count += 1
+        return stream
+
+    @property
+    def _free_slots(self) -> int:
+        limit: int = self._h2.remote_settings.max_concurrent_streams
+        return max(0, limit - self._open_count)
+
+    async def _wait_for_slot(self) -> None:
+        while self.error is None:
+            await self._wait_for_turn()
+            if self._free_slots:
+                return
+
+    async def _wait_for_turn(self) -> None:
+        # A turn is no slot: only opening a stream takes one. So there is nothing to give back
+        # when a task is cancelled here, except the turn, which goes to the next in the queue.
+        turn = Event()
+        self._slot_queue[turn] = None
+        self._admit()
+        try:
+            await turn.wait()
+        except BaseException:
+            del self._slot_queue[turn]
+            self._admit()
+            raise
+        del self._slot_queue[turn]
+
+    def _admit(self) -> None:
+        """Call as many of the waiting as there are slots, in the order of the queue."""
+        for turn in islice(self._slot_queue, self._free_slots):
+            turn.set()
+
+    def _check_closed(self, stream: MessageStream) -> None:
+        if stream.local_ended and stream.remote_ended and not stream.is_reset:
+            self._stream_closed()
+
+    def _stream_closed(self) -> None:
+        self._open_count -= 1
+        self._admit()
+
+    def _stop_opening(self, error: TerminatedError) -> None:
+        if self.error is None:
+            self.error = error
+        self._ready.set()
+        for turn in self._slot_queue:
+            turn.set()
+
+    def _close_if_unused(self) -> None:
+        if self.error is not None and not self.streams:
+            self.close_nowait()
+
+    def _lose(self, message: str) -> None:
+        """End everything now: there is nobody to send anything to."""
+        self._end(unavailable(message))
+        self._scope.cancel()
+
+    def _end(self, error: TerminatedError) -> None:
+        if self._is_closing:
+            return
+        self._is_closing = True
+        self._stop_opening(error)
+        for stream in list(self.streams.values()):
+            stream.fail(error.copy())
+        self._closed.set()
+        self._writable.notify()
+
+    def __repr__(self) -> str:
+        """Name the side, for logs and task names."""
+        return f"<{'client' if self._client_side else 'server'} connection>"
+
+
+_HANDLERS: dict[type[h2_events.Event], Callable[..., None]] = {
+    h2_events.RequestReceived: Connection._request_received,
+    h2_events.ResponseReceived: Connection._response_received,
+    h2_events.DataReceived: Connection._data_received,
+    h2_events.TrailersReceived: Connection._trailers_received,
+    h2_events.StreamEnded: Connection._stream_ended,
+    h2_events.StreamReset: Connection._stream_reset,
+    h2_events.WindowUpdated: Connection._window_updated,
+    h2_events.RemoteSettingsChanged: Connection._settings_changed,
+    h2_events.PingReceived: Connection._ping_received,
+    h2_events.ConnectionTerminated: Connection._goaway_received,
+}

@@ -1,0 +1,227 @@
+"""The connection of a channel: made on first use, shared by all calls, made anew after a loss."""
+
+import ssl as ssl_module
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+from anyio import (
+    CancelScope,
+    Event,
+    connect_tcp,
+    connect_unix,
+    create_task_group,
+    fail_after,
+    move_on_after,
+)
+from anyio.abc import ByteStream, TaskGroup
+from anyio.streams.tls import TLSAttribute, TLSStream
+
+from .config import Configuration
+from .connection import Connection
+from .errors import TerminatedError, unavailable
+from .message_stream import Headers, MessageStream
+
+__all__ = ["Address", "Connector"]
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server is: a host and port or the path of a unix socket, with TLS or without."""
+
+    host: str
+    port: int
+    path: str | None = None
+    ssl: ssl_module.SSLContext | None = None
+    #: The name that the server's certificate has to be for; the host if None.
+    tls_name: str | None = None
+
+    def __str__(self) -> str:
+        """Return what identifies the server in messages."""
+        return self.path or f"{self.host}:{self.port}"
+
+    async def connect(self) -> ByteStream:
+        """Connect a byte stream.
+
+        Raises:
+            OSError: nobody listens there, the name is unknown, or the TLS handshake failed.
+
+        """
+        if self.path is not None:
+            return await self._wrap(await connect_unix(self.path))
+        return await self._wrap(await connect_tcp(self.host, self.port))
+
+    async def _wrap(self, stream: ByteStream) -> ByteStream:
+        if self.ssl is None:
+            return stream
+        secured = await TLSStream.wrap(
+            stream,
+            server_side=False,
+            hostname=self.tls_name or self.host,
+            ssl_context=self.ssl,
+            standard_compatible=False,
+        )
+        if secured.extra(TLSAttribute.alpn_protocol) != "h2":
+            await secured.aclose()
+            text = "the peer does not speak HTTP/2 (ALPN)"
+            raise OSError(text)
+        return secured
+
+
+class _Attempt:
+    """One attempt to connect, and those who wait for it."""
+
+    def __init__(self) -> None:
+        self.done = Event()
+        self.connection: Connection | None = None
+        self.problem = "The channel is closed"
+
+    async def result(self) -> Connection:
+        await self.done.wait()
+        if self.connection is None:
+            raise unavailable(self.problem)
+        return self.connection
+
+
+class Connector:
+    """Owns a task group in which connections live, and deadlines' timers beside them.
+
+    An async context manager. Leaving it closes every connection; see ``Connection`` for how.
+    """
+
+    def __init__(
+        self,
+        config: Configuration,
+        connect: Callable[[], Awaitable[ByteStream]],
+        name: str,
+    ) -> None:
+        """Prepare to ``connect`` to the server that is called ``name`` in messages."""
+        self.config = config
+        self._connect = connect
+        self._name = name
+        self._tasks: TaskGroup | None = None
+        self._current: Connection | None = None
+        self._connections: set[Connection] = set()
+        self._attempt: _Attempt | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the task group; connects to nothing yet."""
+        tasks = create_task_group()
+        await tasks.__aenter__()
+        self._tasks = tasks
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        """Close what is open; takes ``close_timeout`` at most, cancelled or not."""
+        tasks = self.tasks
+        self._tasks = None
+        self.close_nowait()
+        tasks.cancel_scope.cancel()
+        tasks.cancel_scope.shield = True  # bounded: what is left are connections that close
+        # Not told of the body's exception, the task group does not wrap it in a group.
+        await tasks.__aexit__(None, None, None)
+
+    @property
+    def tasks(self) -> TaskGroup:
+        """The task group.
+
+        Raises:
+            RuntimeError: not entered, or left.
+
+        """
+        if self._tasks is None:
+            text = "Use the channel within `async with channel:`, which owns its tasks"
+            raise RuntimeError(text)
+        return self._tasks
+
+    @property
+    def connections(self) -> frozenset[Connection]:
+        """The connections that have calls or can take them."""
+        return frozenset(self._connections)
+
+    def close_nowait(self) -> None:
+        """Close every connection: its calls fail, new calls open another."""
+        for connection in self._connections:
+            connection.close_nowait()
+
+    async def open_stream(self, headers: Callable[[], Headers]) -> tuple[Connection, MessageStream]:
+        """Open a stream on the shared connection, once there is one and it has a free slot.
+
+        A caller that is cancelled leaves the attempt to connect to those who wait with it.
+
+        Raises:
+            TerminatedError: UNAVAILABLE, the server cannot be reached.
+
+        """
+        while True:
+            connection = self._current
+            if connection is None or not connection.is_open:
+                connection = await self._connection()
+            if stream := await connection.open_stream(headers):
+                return connection, stream
+
+    async def _connection(self) -> Connection:
+        if self._attempt is None:
+            self._attempt = _Attempt()
+            self.tasks.start_soon(self._run, self._attempt, name=f"connection to {self._name}")
+        return await self._attempt.result()
+
+    async def _run(self, attempt: _Attempt) -> None:
+        try:
+            transport = await self._open_transport()
+            await self._run_connection(transport, attempt)
+        except (OSError, TerminatedError) as error:
+            attempt.problem = f"Cannot connect to {self._name}: {_reason(error)}"
+        finally:
+            self._finish(attempt)
+
+    async def _open_transport(self) -> ByteStream:
+        with fail_after(self.config.connect_timeout):
+            return await self._connect()
+
+    async def _run_connection(self, transport: ByteStream, attempt: _Attempt) -> None:
+        # Shielded, because a connection must outlive its calls, which are cancelled with the
+        # scope around the channel. __aexit__ closes it, and that ends both waits below.
+        with CancelScope(shield=True):
+            async with Connection(transport, self.config, client_side=True) as connection:
+                self._connections.add(connection)
+                try:
+                    await self._make_ready(connection, attempt)
+                    await connection.wait_closed()
+                finally:
+                    self._connections.discard(connection)
+                    self._heed(connection)
+
+    async def _make_ready(self, connection: Connection, attempt: _Attempt) -> None:
+        if self._tasks is None:  # closed while connecting
+            connection.close_nowait()
+        with move_on_after(self.config.connect_timeout) as scope:
+            await connection.wait_ready()
+        if scope.cancelled_caught:
+            raise unavailable("the peer sends no SETTINGS")
+        self._current = attempt.connection = connection
+        self._finish(attempt)
+
+    def _finish(self, attempt: _Attempt) -> None:
+        if self._attempt is attempt:
+            self._attempt = None
+        attempt.done.set()
+
+    def _heed(self, connection: Connection) -> None:
+        time = self.config._keepalive_time  # noqa: SLF001 - grpclib's name
+        if connection.got_too_many_pings and time is not None:
+            self.config = replace(self.config, _keepalive_time=2 * time)
+
+
+def _reason(error: OSError | TerminatedError) -> str:
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    if isinstance(error, TerminatedError):
+        return error.message or ""
+    return str(error) or type(error).__name__

@@ -1,0 +1,101 @@
+"""HTTP/2 error codes and gRPC statuses, each in terms of the other.
+
+Every way in which the transport can end a call is a :class:`grpclib.GRPCError`, so that a
+caller needs one ``except``. Two subclasses also derive from what grpclib itself raises in the
+same place, so that code written for grpclib keeps working.
+"""
+
+import http
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.errors import ErrorCodes
+
+__all__ = [
+    "DeadlineExceededError",
+    "GRPCError",
+    "TerminatedError",
+    "http_status_error",
+    "reset_error",
+]
+
+#: gRPC PROTOCOL-HTTP2, "Errors": what an RST_STREAM (or GOAWAY) code means to a caller.
+#: A code that is not listed is UNKNOWN.
+STATUS_OF_CODE: Mapping[int, Status] = MappingProxyType(
+    {
+        ErrorCodes.NO_ERROR: Status.INTERNAL,
+        ErrorCodes.PROTOCOL_ERROR: Status.INTERNAL,
+        ErrorCodes.INTERNAL_ERROR: Status.INTERNAL,
+        ErrorCodes.FLOW_CONTROL_ERROR: Status.INTERNAL,
+        ErrorCodes.SETTINGS_TIMEOUT: Status.INTERNAL,
+        ErrorCodes.FRAME_SIZE_ERROR: Status.INTERNAL,
+        ErrorCodes.REFUSED_STREAM: Status.UNAVAILABLE,
+        ErrorCodes.CANCEL: Status.CANCELLED,
+        ErrorCodes.COMPRESSION_ERROR: Status.INTERNAL,
+        ErrorCodes.CONNECT_ERROR: Status.INTERNAL,
+        ErrorCodes.ENHANCE_YOUR_CALM: Status.RESOURCE_EXHAUSTED,
+        ErrorCodes.INADEQUATE_SECURITY: Status.PERMISSION_DENIED,
+    }
+)
+
+#: gRPC http-grpc-status-mapping: for a response that is not gRPC at all, such as a proxy's own.
+STATUS_OF_HTTP: Mapping[int, Status] = MappingProxyType(
+    {
+        http.HTTPStatus.BAD_REQUEST: Status.INTERNAL,
+        http.HTTPStatus.UNAUTHORIZED: Status.UNAUTHENTICATED,
+        http.HTTPStatus.FORBIDDEN: Status.PERMISSION_DENIED,
+        http.HTTPStatus.NOT_FOUND: Status.UNIMPLEMENTED,
+        http.HTTPStatus.TOO_MANY_REQUESTS: Status.UNAVAILABLE,
+        http.HTTPStatus.BAD_GATEWAY: Status.UNAVAILABLE,
+        http.HTTPStatus.SERVICE_UNAVAILABLE: Status.UNAVAILABLE,
+        http.HTTPStatus.GATEWAY_TIMEOUT: Status.UNAVAILABLE,
+    }
+)
+
+
+class TerminatedError(GRPCError, StreamTerminatedError):
+    """The call ended without a status from the peer: a reset, a lost connection, a bad frame."""
+
+    def copy(self) -> "TerminatedError":
+        """Return an equal error: each call raises its own, with its own traceback."""
+        return TerminatedError(self.status, self.message, self.details)
+
+
+class DeadlineExceededError(GRPCError, TimeoutError):
+    """The call's deadline passed, by our own clock."""
+
+    def __init__(self, message: str = "Deadline exceeded") -> None:
+        """Build the error; its status is always DEADLINE_EXCEEDED."""
+        super().__init__(Status.DEADLINE_EXCEEDED, message)
+
+
+def _name(code: int) -> str:
+    try:
+        return ErrorCodes(code).name
+    except ValueError:
+        return f"0x{code:x}"
+
+
+def reset_error(code: int) -> TerminatedError:
+    """Return what a caller is told when the peer resets its stream with ``code``."""
+    status = STATUS_OF_CODE.get(code, Status.UNKNOWN)
+    return TerminatedError(status, f"Stream reset by the peer: {_name(code)}")
+
+
+def http_status_error(value: str) -> GRPCError:
+    """Return what a caller is told when ``:status`` is ``value`` rather than 200."""
+    status = STATUS_OF_HTTP.get(int(value), Status.UNKNOWN) if value.isdecimal() else Status.UNKNOWN
+    return GRPCError(status, f"The peer answered with HTTP status {value!r}")
+
+
+def unavailable(message: str) -> TerminatedError:
+    """Return the error of a call whose connection could not be had or did not last."""
+    return TerminatedError(Status.UNAVAILABLE, message)
+
+
+def goaway_message(code: int, detail: bytes) -> str:
+    """Describe a GOAWAY frame for people; ``detail`` is its additional debug data."""
+    text = detail[:100].decode("ascii", "replace")
+    return f"The peer closed the connection: {_name(code)}{f' ({text})' if text else ''}"

@@ -1,0 +1,419 @@
+"""One gRPC call on the wire: the messages that come in and the messages that go out.
+
+A :class:`MessageStream` has two ends. The call's own task uses the awaiting one (``receive``,
+``send``); the connection's reader and writer use the other, which is plain calls throughout.
+Nothing here knows HTTP/2 frames: what has to be put on the wire is asked of a :class:`Wire`.
+
+Both buffers are bounded, and a full one stops one sender only:
+
+- the :class:`Inbox` by the stream's HTTP/2 window (the peer stops sending this call's messages)
+  and by the largest message allowed (the call fails);
+- the :class:`Outbox` by ``max_outbox_size`` (``send`` waits for the peer to read).
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from anyio import current_time
+from anyio.lowlevel import checkpoint
+from grpclib.const import Status
+from h2.errors import ErrorCodes
+
+from .config import Configuration
+from .errors import DeadlineExceededError, GRPCError, TerminatedError
+from .flow_control import ReceiveWindow
+from .wakeup import Wakeup
+
+__all__ = ["Headers", "Inbox", "MessageStream", "Outbox", "Wire"]
+
+Headers = list[tuple[str, str]]
+
+#: gRPC PROTOCOL-HTTP2, Length-Prefixed-Message: a compressed flag and the length.
+_PREFIX = struct.Struct(">?I")
+_SUCCESS: Headers = [("grpc-status", "0")]
+#: A fast peer could keep a task from ever yielding; one real checkpoint in so many messages
+#: keeps the others served and costs a fraction of a microsecond a message.
+_MESSAGES_PER_CHECKPOINT = 64
+
+
+class Wire(Protocol):
+    """What a stream asks of its connection. Plain calls: they queue frames and never wait."""
+
+    def open_window_nowait(self, stream: "MessageStream", increment: int) -> None:
+        """Tell the peer that it may send ``increment`` more bytes on this stream."""
+
+    def send_headers_nowait(
+        self, stream: "MessageStream", headers: Headers, *, end: bool = False
+    ) -> None:
+        """Send HEADERS."""
+
+    def send_nowait(self, stream: "MessageStream") -> None:
+        """Note that the stream's outbox holds something to send."""
+
+    def reset_nowait(self, stream: "MessageStream", code: ErrorCodes) -> None:
+        """Send RST_STREAM, unless the stream is closed already."""
+
+    def release_nowait(self, stream: "MessageStream") -> None:
+        """Forget the stream: its call has ended."""
+
+
+class Inbox:
+    """Cuts the bytes of DATA frames into messages, and counts what each gives back."""
+
+    __slots__ = ("_buffer", "_credited", "_max_size", "_needed", "messages")
+
+    def __init__(self, max_message_size: int) -> None:
+        """Start empty; a message of more than ``max_message_size`` bytes is refused."""
+        self.messages: deque[bytes] = deque()
+        self._max_size = max_message_size
+        self._buffer = bytearray()
+        self._needed = _PREFIX.size
+        self._credited = 0
+
+    def feed(self, data: bytes) -> None:
+        """Add bytes in the order of their arrival.
+
+        Raises:
+            TerminatedError: the peer announces a message that is too large or is compressed
+                although nothing was agreed on.
+
+        """
+        if self._buffer:
+            self._buffer += data
+            if len(self._buffer) < self._needed:
+                return
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        rest = self._cut(data)
+        if rest < len(data):
+            self._buffer += data[rest:]
+
+    def _cut(self, data: bytes) -> int:
+        position, end = 0, len(data)
+        self._needed = _PREFIX.size
+        while end - position >= _PREFIX.size:
+            compressed, size = _PREFIX.unpack_from(data, position)
+            if compressed or size > self._max_size:
+                raise self._refusal(size, compressed=compressed)
+            stop = position + _PREFIX.size + size
+            if stop > end:
+                self._needed = stop - position
+                break
+            self.messages.append(data[position + _PREFIX.size : stop])
+            position = stop
+        return position
+
+    def _refusal(self, size: int, *, compressed: bool) -> TerminatedError:
+        if compressed:
+            return TerminatedError(Status.INTERNAL, "Compressed message without grpc-encoding")
+        text = f"Message of {size} bytes is larger than the limit of {self._max_size}"
+        return TerminatedError(Status.RESOURCE_EXHAUSTED, text)
+
+    def take(self) -> tuple[bytes, int]:
+        """Return the first message and the bytes of the window that it gives back."""
+        message = self.messages.popleft()
+        credit = _PREFIX.size + len(message) - self._credited
+        self._credited = 0
+        return message, credit
+
+    def credit_incomplete(self) -> int:
+        """Return the bytes that an incomplete message gives back, each counted once.
+
+        To be called only when there is no complete message and a task waits for one: a message
+        larger than the window would otherwise never arrive.
+        """
+        credit = len(self._buffer) - self._credited
+        self._credited = len(self._buffer)
+        return credit
+
+    @property
+    def is_incomplete(self) -> bool:
+        """Whether the last message lacks bytes."""
+        return bool(self._buffer)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self.messages.clear()
+        self._buffer.clear()
+
+
+class Outbox:
+    """Bytes to be sent on a stream, and how the stream ends after them."""
+
+    __slots__ = ("_buffer", "is_ending", "trailers")
+
+    def __init__(self) -> None:
+        """Start empty, with the end not in sight."""
+        self._buffer = bytearray()
+        self.is_ending = False
+        self.trailers: Headers | None = None
+
+    def __len__(self) -> int:
+        """Return the number of bytes that wait."""
+        return len(self._buffer)
+
+    def add(self, message: bytes) -> None:
+        """Append one message with its prefix."""
+        self._buffer += _PREFIX.pack(False, len(message))
+        self._buffer += message
+
+    def take(self, size: int) -> bytes:
+        """Remove and return the next ``size`` bytes or what there is."""
+        if size >= len(self._buffer):
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        else:
+            data = bytes(self._buffer[:size])
+            del self._buffer[:size]
+        return data
+
+    def clear(self) -> None:
+        """Drop what has not been sent, the ending too."""
+        self._buffer.clear()
+        self.is_ending = False
+        self.trailers = None
+
+
+class MessageStream:
+    """The messages, headers and end of one HTTP/2 stream.
+
+    A failure (:meth:`fail`) wakes every waiting operation. Messages that had arrived before it
+    can still be received, unless it says otherwise.
+    """
+
+    def __init__(self, wire: Wire, stream_id: int, config: Configuration) -> None:
+        """Open the stream in memory; its HEADERS frame is the connection's business."""
+        self.id = stream_id
+        self.headers: Headers | None = None
+        self.trailers: Headers | None = None
+        self.error: GRPCError | None = None
+        self.local_ended = False
+        self.remote_ended = False
+        self.is_reset = False
+        #: In the writer's queue.
+        self.is_sending = False
+        self.outbox = Outbox()
+        #: When our call expires, on the loop's clock.
+        self.deadline: float | None = None
+        #: Called once, in place, when the stream fails.
+        self.on_failure: Callable[[], None] | None = None
+        self._wire = wire
+        self._inbox = Inbox(config.max_message_size)
+        self._window = ReceiveWindow(config.http2_stream_window_size)
+        self._max_outbox_size = config.max_outbox_size
+        self._received = Wakeup()
+        self._sent = Wakeup()
+        self._is_hungry = False
+        self._since_checkpoint = 0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether HTTP/2 regards the stream as closed, so that it holds no slot."""
+        return self.is_reset or (self.local_ended and self.remote_ended)
+
+    # -- the call's end -------------------------------------------------------------------------
+
+    async def receive_headers(self) -> Headers:
+        """Wait for the peer's first HEADERS.
+
+        Raises:
+            GRPCError: the stream failed first.
+
+        """
+        while self.headers is None:
+            self._raise_error()
+            await self._received.wait()
+        return self.headers
+
+    async def receive(self) -> bytes | None:
+        """Return the next message, or None once the peer has ended the stream.
+
+        Waits for the peer. Not a checkpoint when a message is there already, but for one in
+        64. A cancelled receive loses no message.
+
+        Raises:
+            GRPCError: the stream failed, and what came before has been received.
+
+        """
+        await self._share()
+        while not self._inbox.messages:
+            if self.remote_ended:
+                self._raise_if_truncated()
+                return None
+            self._raise_error()
+            await self._wait_for_bytes()
+        message, credit = self._inbox.take()
+        self._credit(credit)
+        return message
+
+    async def receive_trailers(self) -> Headers:
+        """Wait for the peer to end the stream and return its trailers, empty if there are none.
+
+        Messages that were not received are dropped.
+
+        Raises:
+            GRPCError: the stream failed first.
+
+        """
+        while await self.receive() is not None:
+            pass
+        return self.trailers or []
+
+    async def send(self, message: bytes, *, end: bool = False) -> None:
+        """Queue one message for the writer, whole; with ``end`` it is the last thing sent.
+
+        Waits while the outbox is full: the peer does not read, or another call's data is being
+        sent. Not a checkpoint when there is room, but for one in 64. A cancelled send has
+        queued nothing.
+
+        Raises:
+            GRPCError: the stream failed.
+
+        """
+        await self._share()
+        while len(self.outbox) >= self._max_outbox_size:
+            self._raise_error()
+            await self._sent.wait()
+        self._raise_error()
+        self.outbox.add(message)
+        self.outbox.is_ending |= end
+        self._wire.send_nowait(self)
+
+    def send_headers_nowait(self, headers: Headers) -> None:
+        """Send a response's headers.
+
+        Raises:
+            GRPCError: the stream failed.
+
+        """
+        self._raise_error()
+        self._wire.send_headers_nowait(self, headers)
+
+    def end_nowait(self, trailers: Headers | None = None) -> None:
+        """End our side of the stream after what is queued, with ``trailers`` if there are any.
+
+        Does nothing on a stream that has failed.
+        """
+        if self.error is not None:
+            return
+        if trailers is not None and not self.outbox:
+            self._wire.send_headers_nowait(self, trailers, end=True)
+            return
+        self.outbox.trailers = trailers
+        self.outbox.is_ending = True
+        self._wire.send_nowait(self)
+
+    async def wait_sent(self) -> None:
+        """Wait until everything queued, the end included, has been handed to the socket.
+
+        Raises:
+            GRPCError: the stream failed first.
+
+        """
+        while not self.local_ended:
+            self._raise_error()
+            await self._sent.wait()
+
+    def abort_nowait(self, error: GRPCError) -> None:
+        """Fail the call with ``error`` and reset the stream with CANCEL."""
+        self.fail(error, discard=True)
+        self._wire.reset_nowait(self, ErrorCodes.CANCEL)
+
+    def release_nowait(self, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
+        """Let go of the stream; resets it with ``code`` unless both sides have ended it.
+
+        Plain call, so that a cancelled task can make it. May be called again.
+        """
+        self._wire.reset_nowait(self, code)
+        self._inbox.clear()
+        self.outbox.clear()
+        self._wire.release_nowait(self)
+
+    # -- the connection's end -------------------------------------------------------------------
+
+    def headers_received(self, headers: Headers) -> None:
+        """Take the peer's first HEADERS."""
+        self.headers = headers
+        self._received.notify()
+
+    def data_received(self, data: bytes, padding: int) -> None:
+        """Take the bytes of a DATA frame; ``padding`` bytes counted beside them."""
+        try:
+            self._inbox.feed(data)
+        except TerminatedError as error:
+            self.fail(error)
+            self._wire.reset_nowait(self, ErrorCodes.CANCEL)
+            return
+        if self._inbox.messages:
+            self._credit(padding)
+            self._received.notify()
+        elif self._is_hungry:
+            self._credit(padding + self._inbox.credit_incomplete())
+
+    def trailers_received(self, trailers: Headers) -> None:
+        """Take the peer's trailers; the end of the stream follows them."""
+        self.trailers = trailers
+
+    def end_received(self) -> None:
+        """Take note that the peer sends nothing more."""
+        self.remote_ended = True
+        self._received.notify()
+
+    def room_made(self) -> None:
+        """Take note that the writer took from the outbox, or ended the stream."""
+        if self.local_ended or len(self.outbox) < self._max_outbox_size:
+            self._sent.notify()
+
+    def fail(self, error: GRPCError, *, discard: bool = False) -> None:
+        """End the stream from outside: whoever waits, or will wait, is told ``error``.
+
+        Only the first failure counts, and none does once both sides have ended. ``discard``
+        also drops messages that arrived and were not received.
+        """
+        if self.error is not None or (self.local_ended and self.remote_ended):
+            return
+        # A peer that keeps our deadline resets the stream at the same moment as we do.
+        self.error = DeadlineExceededError() if self._is_late(error) else error
+        self.outbox.clear()
+        if discard:
+            self._inbox.clear()
+        self._received.notify()
+        self._sent.notify()
+        if self.on_failure is not None:
+            self.on_failure()
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    async def _wait_for_bytes(self) -> None:
+        self._credit(self._inbox.credit_incomplete())
+        self._is_hungry = True
+        try:
+            await self._received.wait()
+        finally:
+            self._is_hungry = False
+
+    async def _share(self) -> None:
+        self._since_checkpoint += 1
+        if self._since_checkpoint >= _MESSAGES_PER_CHECKPOINT:
+            self._since_checkpoint = 0
+            await checkpoint()
+
+    def _credit(self, size: int) -> None:
+        increment = self._window.credit(size)
+        if increment and not self.remote_ended:
+            self._wire.open_window_nowait(self, increment)
+
+    def _is_late(self, error: GRPCError) -> bool:
+        is_cancelled = error.status is Status.CANCELLED
+        return is_cancelled and self.deadline is not None and current_time() >= self.deadline
+
+    def _raise_if_truncated(self) -> None:
+        # A peer that gave up within a message says why in its trailers, and that is worth more.
+        if self._inbox.is_incomplete and ("grpc-status", "0") in (self.trailers or _SUCCESS):
+            raise TerminatedError(Status.INTERNAL, "The stream ended within a message")
+
+    def _raise_error(self) -> None:
+        if self.error is not None:
+            raise self.error

@@ -1,0 +1,67 @@
+"""Headers of a gRPC call: grpclib's metadata encoding, and what a transport adds to it."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.metadata import decode_metadata as grpclib_decode_metadata
+from grpclib.metadata import encode_metadata
+from multidict import MultiDict
+
+__all__ = [
+    "Metadata",
+    "content_type",
+    "decode_metadata",
+    "encode_metadata",
+    "encode_timeout",
+    "is_content_type",
+]
+
+Metadata = MultiDict[str | bytes]
+
+#: gRPC PROTOCOL-HTTP2, Timeout: a positive integer of at most 8 digits.
+_MAX_TIMEOUT_VALUE = 99_999_999
+_NANOSECONDS_OF_UNIT = {
+    "n": 1,
+    "u": 1_000,
+    "m": 1_000_000,
+    "S": 1_000_000_000,
+    "M": 60_000_000_000,
+    "H": 3_600_000_000_000,
+}
+
+
+def encode_timeout(seconds: float) -> str:
+    """Encode a timeout in the finest unit in which 8 digits hold it, rounded up."""
+    nanoseconds = max(1, round(seconds * 1e9))
+    for unit, size in _NANOSECONDS_OF_UNIT.items():
+        value = -(-nanoseconds // size)
+        if value <= _MAX_TIMEOUT_VALUE:
+            return f"{value}{unit}"
+    return f"{_MAX_TIMEOUT_VALUE}H"
+
+
+def decode_metadata(headers: list[tuple[str, str]]) -> Metadata:
+    """Return the custom metadata among ``headers``; binary values as bytes.
+
+    Raises:
+        ValueError: a value of a ``-bin`` key is not base64.
+
+    """
+    decode = cast("Callable[[Any], Metadata]", grpclib_decode_metadata)
+    return decode(headers)
+
+
+def content_type(codec: CodecBase) -> str:
+    """Return the content type of requests in ``codec``'s encoding."""
+    subtype = codec.__content_subtype__
+    return GRPC_CONTENT_TYPE if subtype == "proto" else f"{GRPC_CONTENT_TYPE}+{subtype}"
+
+
+def is_content_type(value: str, codec: CodecBase) -> bool:
+    """Return whether a peer's content type is gRPC in ``codec``'s encoding."""
+    base, _, subtype = value.partition(";")[0].strip().partition("+")
+    return base == GRPC_CONTENT_TYPE and (
+        (subtype or ProtoCodec.__content_subtype__) == codec.__content_subtype__
+    )

@@ -1,0 +1,321 @@
+"""One call at the server: what its handler uses, and how the handler is run.
+
+The handler runs in two cancel scopes. The inner one has the client's deadline; the outer one ends
+when the stream does (RST_STREAM, connection lost). Whatever ends the handler, its clean-up has run
+before the call is over.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from anyio import CancelScope, current_time, get_cancelled_exc_class
+from grpclib.const import Cardinality, Handler, Status
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.events import _DispatchServerEvents
+from grpclib.exceptions import ProtocolError
+from grpclib.metadata import (
+    Deadline,
+    _MetadataLike,
+    decode_timeout,
+    encode_bin_value,
+    encode_grpc_message,
+)
+from grpclib.stream import StreamIterator
+from h2.errors import ErrorCodes
+from multidict import MultiDict
+
+from .errors import GRPCError, TerminatedError
+from .message_stream import Headers, MessageStream
+from .metadata import Metadata, content_type, decode_metadata, encode_metadata, is_content_type
+from .peer import Peer
+
+__all__ = ["Services", "Stream", "run_call"]
+
+_RecvType = TypeVar("_RecvType")
+_SendType = TypeVar("_SendType")
+
+#: gRPC PROTOCOL-HTTP2, Timeout: 8 digits and a unit.
+_MAX_TIMEOUT_LENGTH = 9
+
+_log = logging.getLogger("grpclib_anyio")
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all calls of a server share."""
+
+    mapping: Mapping[str, Handler]
+    codec: CodecBase
+    status_details_codec: StatusDetailsCodecBase | None
+    dispatch: _DispatchServerEvents
+
+
+class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
+    """What a handler is given: grpclib's ``Stream`` in every method.
+
+    The handler is cancelled when the call ends before it does, so it need not look for that.
+    """
+
+    def __init__(
+        self,
+        stream: MessageStream,
+        services: Services,
+        method: Handler,
+        peer: Peer,
+        fields: Mapping[str, str],
+    ) -> None:
+        """Wrap the stream of a request whose headers are ``fields``."""
+        #: The client's metadata.
+        self.metadata: Metadata | None = None
+        #: When the client gives up, if it said so.
+        self.deadline: Deadline | None = None
+        self.user_agent = fields.get("user-agent")
+        #: The client.
+        self.peer = peer
+        self._stream = stream
+        self._services = services
+        self._cardinality: Cardinality = method.cardinality
+        self._recv_type = method.request_type
+        self._send_type = method.reply_type
+        self._dispatch = services.dispatch
+        self._headers_sent = False
+        self._message_sent = False
+        self._trailers_sent = False
+        self._is_cancelled = False
+
+    async def recv_message(self) -> _RecvType | None:
+        """Return the next message, or None when the client has sent its last.
+
+        Raises:
+            GRPCError: INTERNAL, the message cannot be decoded.
+
+        """
+        data = await self._stream.receive()
+        if data is None:
+            return None
+        (message,) = await self._dispatch.recv_message(self._decode(data))
+        return cast("_RecvType", message)
+
+    async def send_initial_metadata(self, *, metadata: _MetadataLike | None = None) -> None:
+        """Send the response's headers; done by the first ``send_message`` if not before."""
+        if self._headers_sent:
+            raise ProtocolError("Initial metadata was already sent")
+        (own,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
+        self._stream.send_headers_nowait([*self._response_headers(), *encode_metadata(own)])
+        self._headers_sent = True
+
+    async def send_message(self, message: _SendType) -> None:
+        """Send one message.
+
+        Waits while 64 KiB of this call are unsent (``Configuration.max_outbox_size``).
+        """
+        if not self._headers_sent:
+            await self.send_initial_metadata()
+        if self._message_sent and not self._cardinality.server_streaming:
+            raise ProtocolError("Message was already sent")
+        (message,) = await self._dispatch.send_message(message)
+        await self._stream.send(self._services.codec.encode(message, self._send_type))
+        self._message_sent = True
+
+    async def send_trailing_metadata(
+        self,
+        *,
+        status: Status = Status.OK,
+        status_message: str | None = None,
+        status_details: Any = None,  # noqa: ANN401 - the codec's
+        metadata: _MetadataLike | None = None,
+    ) -> None:
+        """End the response with a status; done when the handler returns if not before."""
+        if self._trailers_sent:
+            raise ProtocolError("Trailing metadata was already sent")
+        if status is Status.OK and not self._may_succeed:
+            raise ProtocolError("A unary response with status OK needs a message")
+        (own,) = await self._dispatch.send_trailing_metadata(
+            MultiDict(metadata or ()),
+            status=status,
+            status_message=status_message,
+            status_details=status_details,
+        )
+        trailers = self._status_headers(status, status_message, status_details)
+        self._end_nowait([*trailers, *encode_metadata(own)])
+
+    async def cancel(self) -> None:
+        """Reset the stream with CANCEL; not a checkpoint."""
+        if self._is_cancelled:
+            raise ProtocolError("Stream was already cancelled")
+        self._is_cancelled = True
+        self._stream.release_nowait(ErrorCodes.CANCEL)
+
+    # -- for the runner -------------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended the response itself."""
+        return self._trailers_sent or self._is_cancelled
+
+    @property
+    def _may_succeed(self) -> bool:
+        return self._message_sent or self._cardinality.server_streaming
+
+    async def end(self, error: GRPCError | None) -> None:
+        """End the response when the handler is over."""
+        if error is None and not self._may_succeed:
+            _log.error("A handler of a unary response returned without a message")
+            error = _internal_error()
+        if error is None:
+            await self.send_trailing_metadata()
+        else:
+            await self.send_trailing_metadata(
+                status=error.status, status_message=error.message, status_details=error.details
+            )
+
+    def end_nowait(self, error: GRPCError) -> None:
+        """End the response where nothing can be awaited; what is unsent is lost."""
+        if self.has_ended or self._stream.outbox:
+            return
+        self._end_nowait(self._status_headers(error.status, error.message, None))
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _decode(self, data: bytes) -> Any:  # noqa: ANN401 - the codec's
+        try:
+            return self._services.codec.decode(data, self._recv_type)
+        except Exception as error:
+            raise GRPCError(Status.INTERNAL, "Malformed message") from error
+
+    def _response_headers(self) -> Headers:
+        return [(":status", "200"), ("content-type", content_type(self._services.codec))]
+
+    def _status_headers(self, status: Status, message: str | None, details: Any) -> Headers:  # noqa: ANN401 - the codec's
+        headers = [] if self._headers_sent else self._response_headers()
+        headers.append(("grpc-status", str(status.value)))
+        if message is not None:
+            headers.append(("grpc-message", encode_grpc_message(message)))
+        codec = self._services.status_details_codec
+        if details is not None and codec is not None:
+            value = encode_bin_value(codec.encode(status, message, details)).decode("ascii")
+            headers.append(("grpc-status-details-bin", value))
+        return headers
+
+    def _end_nowait(self, trailers: Headers) -> None:
+        self._trailers_sent = True
+        self._stream.end_nowait(trailers)
+
+
+async def run_call(services: Services, stream: MessageStream, peer: Peer) -> None:
+    """Run the handler that a new stream asks for, and see the stream to its end.
+
+    Raises nothing but the cancellation of the scope around it; what a handler raises becomes a
+    status and a line in the log.
+    """
+    try:
+        with CancelScope() as scope:
+            stream.on_failure = scope.cancel
+            if stream.error is None:
+                await _Call(services, stream, peer).run()
+    finally:
+        # If the client has not ended its side yet, it need not go on (RFC 9113 § 8.1).
+        stream.release_nowait(ErrorCodes.NO_ERROR if stream.local_ended else ErrorCodes.CANCEL)
+
+
+class _Call:
+    """The life of one request."""
+
+    def __init__(self, services: Services, stream: MessageStream, peer: Peer) -> None:
+        self._services = services
+        self._stream = stream
+        self._peer = peer
+        self._fields = dict(stream.headers or [])
+        self._deadline = float("inf")
+
+    async def run(self) -> None:
+        method = self._services.mapping.get(self._fields.get(":path", ""))
+        if refusal := self._refusal(method):
+            self._stream.end_nowait(refusal)
+            return
+        call = Stream[Any, Any](
+            self._stream, self._services, cast("Handler", method), self._peer, self._fields
+        )
+        try:
+            await self._answer(call, cast("Handler", method))
+        except get_cancelled_exc_class():
+            if self._stream.error is None:  # not the client's doing: the server is being stopped
+                call.end_nowait(GRPCError(Status.UNAVAILABLE, "The server is shutting down"))
+            raise
+
+    def _refusal(self, method: Handler | None) -> Headers | None:
+        fields = self._fields
+        if fields.get(":method") != "POST":
+            return [(":status", "405")]
+        kind = fields.get("content-type", "")
+        if not is_content_type(kind, self._services.codec):
+            return _trailers_only("415", Status.UNKNOWN, "Unacceptable content-type")
+        if method is None:
+            return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
+        return None
+
+    async def _answer(self, call: Stream[Any, Any], method: Handler) -> None:
+        error: GRPCError | None = GRPCError(Status.DEADLINE_EXCEEDED, "Deadline exceeded")
+        try:
+            self._read_headers(call)
+        except ValueError:
+            error = GRPCError(Status.INTERNAL, "Malformed metadata or grpc-timeout")
+        else:
+            with CancelScope(deadline=self._deadline) as scope:
+                error = await self._handle(call, method)
+            if scope.cancelled_caught:
+                call.end_nowait(GRPCError(Status.DEADLINE_EXCEEDED, "Deadline exceeded"))
+                return
+        with CancelScope(deadline=self._deadline):
+            if not call.has_ended:
+                await call.end(error)
+            await self._stream.wait_sent()
+
+    def _read_headers(self, call: Stream[Any, Any]) -> None:
+        call.metadata = decode_metadata(self._stream.headers or [])
+        timeout = self._fields.get("grpc-timeout")
+        if timeout is not None:
+            seconds = decode_timeout(timeout[: _MAX_TIMEOUT_LENGTH + 1])
+            self._deadline = current_time() + seconds
+            call.deadline = Deadline.from_timeout(seconds)
+
+    async def _handle(self, call: Stream[Any, Any], method: Handler) -> GRPCError | None:
+        try:
+            call.metadata, func = await self._services.dispatch.recv_request(
+                cast("Any", call.metadata),
+                method.func,
+                method_name=self._fields[":path"],
+                deadline=call.deadline,
+                content_type=self._fields["content-type"],
+                user_agent=call.user_agent,
+                peer=cast("Any", call.peer),
+            )
+            await func(cast("Any", call))
+        except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
+            return self._status_of(error)
+        return None
+
+    def _status_of(self, error: Exception) -> GRPCError:
+        """Return what the client is told of a handler's error; log what it is not told."""
+        if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            return self._status_of(error.exceptions[0])
+        if isinstance(error, GRPCError) and not isinstance(error, TerminatedError):
+            return error
+        if self._stream.error is None:
+            _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
+        return _internal_error()
+
+
+def _internal_error() -> GRPCError:
+    return GRPCError(Status.UNKNOWN, "Internal Server Error")
+
+
+def _trailers_only(http_status: str, status: Status, message: str) -> Headers:
+    return [
+        (":status", http_status),
+        ("content-type", "application/grpc"),
+        ("grpc-status", str(status.value)),
+        ("grpc-message", encode_grpc_message(message)),
+    ]
