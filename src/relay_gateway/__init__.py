@@ -1,0 +1,39 @@
+"""The gateway: server-sent events for browsers out of a model's gRPC stream.
+
+``hypercorn --worker-class trio relay_gateway:app`` runs it as the environment says. The modules, in
+the order in which an answer passes through them::
+
+    relay       the tasks of one request: reader, channel, heartbeat, deadline
+    sse         events as bytes
+    ending      how an answer ends
+    body        the relay as a Quart response
+    record      what is recorded of each request
+    prompt      what is asked
+    app         routes, and the channel to the model
+"""
+
+from typing import Any
+
+from quart_trio import QuartTrio
+
+__all__ = ["app"]
+
+
+def _create_app() -> QuartTrio:
+    from relay_model.cli import parse_settings
+    from relay_model.log import configure_logging
+
+    from .app import create_app
+    from .settings import GatewaySettings
+
+    settings = parse_settings(GatewaySettings, ())  # the environment alone
+    application = create_app(settings)
+
+    async def configure() -> None:
+        configure_logging(settings)
+
+    application.before_serving(configure)
+    return application
+
+
+app: Any = _create_app()

@@ -1,0 +1,38 @@
+"""``relay-gateway``: the gateway as a program.
+
+SIGINT and SIGTERM end it at once. It exits with 130 after SIGINT and with 0 after SIGTERM; with 2
+when a setting is wrong and with 1 when it cannot listen, in either case after one line on stderr.
+"""
+
+import sys
+from collections.abc import Sequence
+from functools import partial
+
+from relay_model.cli import fail, parse_settings
+from relay_model.errors import StartupError
+from relay_model.log import configure_logging
+from relay_model.program import run
+
+from .serving import serve
+from .settings import GatewaySettings
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code.
+
+    Args:
+        arguments: the command line without the program; that of this process when left out.
+
+    """
+    settings = parse_settings(GatewaySettings, arguments)
+    configure_logging(settings)
+    try:
+        return run(partial(serve, settings))
+    except StartupError as error:
+        fail("relay-gateway", error)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

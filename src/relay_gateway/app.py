@@ -1,0 +1,146 @@
+"""The gateway as an ASGI application: routes, and one channel to the model for all of them."""
+
+from typing import Any, cast
+
+import trio
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
+
+from .body import RelayBody
+from .prompt import encoder_of, read_prompt
+from .record import Metrics, Recorder
+from .relay import open_relay
+from .settings import GatewaySettings, parse_target
+
+__all__ = ["Gateway", "create_app"]
+
+#: Silence on the connection to the model, with calls open, until it is asked for a sign of life,
+#: and how long it may take to give one; seconds.
+_KEEPALIVE = Configuration(
+    _keepalive_time=20.0,
+    _keepalive_timeout=10.0,
+    _http2_max_pings_without_data=0,
+    _http2_min_sent_ping_interval_without_data=20.0,
+)
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    # Caches and proxies that would hold back or rewrite a stream are told not to.
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
+#: A character of a prompt takes up to so many bytes in JSON (``\\u0000``), beside other fields.
+_JSON_GROWTH, _JSON_REST = 6, 4096
+
+
+class Gateway:
+    """What the routes share."""
+
+    def __init__(self, settings: GatewaySettings, channel: Channel | None = None) -> None:
+        """Prepare; ``channel`` is used instead of one to ``settings.model_target`` if given."""
+        host, port = parse_target(settings.model_target)
+        self._settings = settings
+        self._model = channel or Channel(host, port, config=_KEEPALIVE)
+        self._stop = trio.Event()
+        self.metrics = Metrics()
+        self.recorder: Recorder | None = None
+
+    async def hold_channel(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Keep the channel open from the application's start to its end.
+
+        In a task of its own: Quart's ``while_serving`` would hold it in a generator (PEP 789).
+        """
+        async with self._model:
+            task_status.started()
+            await self._stop.wait()
+
+    async def release_channel(self) -> None:
+        """Let the channel close; not a checkpoint."""
+        self._stop.set()
+
+    async def stream(self) -> Response:
+        """Answer a prompt with server-sent events."""
+        prompt = await read_prompt(request, self._settings.max_prompt_bytes)
+        relay = open_relay(self._model, prompt, encoder_of(request), self._settings.limits)
+        if request.method == "HEAD":
+            return Response(b"", headers=_STREAM_HEADERS)
+        record = cast("Recorder", self.recorder).begin(request.scope, prompt.session_id)
+        response = Response(RelayBody(relay, record), headers=_STREAM_HEADERS)
+        response.timeout = None  # Quart would cut the answer after 60 s, with no event
+        return response
+
+    async def expose_metrics(self) -> Response:
+        """Give the metrics in Prometheus' text format."""
+        text = generate_latest(self.metrics.registry)
+        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> QuartTrio:
+    """Make the application; its connection to the model is opened when a server starts it.
+
+    Args:
+        settings: where the model is, and what bounds a request.
+        channel: for tests, and for a model that is reached in another way.
+
+    """
+    app = QuartTrio(__name__, static_folder="static")
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
+    gateway = Gateway(settings, channel)
+    gateway.recorder = Recorder(cast("Any", app.asgi_app), gateway.metrics)
+    app.asgi_app = gateway.recorder  # type: ignore[method-assign, assignment] # Quart's own way
+    _add_lifespan(app, gateway)
+    _add_routes(app, gateway)
+    return app
+
+
+def _add_lifespan(app: QuartTrio, gateway: Gateway) -> None:
+    async def open_channel() -> None:
+        await app.nursery.start(gateway.hold_channel)
+
+    app.before_serving(open_channel)
+    app.after_serving(gateway.release_channel)
+
+
+def _add_routes(app: QuartTrio, gateway: Gateway) -> None:
+    async def page() -> Response:
+        response = await app.send_static_file("index.html")
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+    async def alive() -> str:
+        return "ok\n"
+
+    app.add_url_rule("/", view_func=page)
+    app.add_url_rule("/api/ai/stream", view_func=gateway.stream, methods=["GET", "POST"])
+    app.add_url_rule("/metrics", view_func=gateway.expose_metrics)
+    app.add_url_rule("/healthz", view_func=alive)
+    app.register_error_handler(HTTPException, _plain_error)
+    app.after_request(_allow_all_origins)
+
+
+async def _plain_error(error: HTTPException) -> Response:
+    """Say what is wrong in one line; also for what Quart itself refuses."""
+    text = f"{error.description or error.name}\n"
+    return Response(text, error.code or 500, {"Content-Type": "text/plain; charset=utf-8"})
+
+
+async def _allow_all_origins(response: Response) -> Response:
+    if request.path.startswith("/api/"):
+        response.headers.update(_CORS_HEADERS)
+    return response

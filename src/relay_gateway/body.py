@@ -1,0 +1,51 @@
+"""The relay as the body of a Quart response.
+
+Quart enters and leaves a body in one task, and asks it for chunks in between. So the nursery lives
+in ``__aenter__`` and ``__aexit__``, and no generator yields inside it (PEP 789).
+"""
+
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Self
+
+import trio
+from quart.wrappers.response import ResponseBody
+
+from .record import Record
+from .relay import Relay
+
+__all__ = ["RelayBody"]
+
+
+class RelayBody(ResponseBody):
+    """Asks the model when Quart starts to send the body; leaving it ends the request's tasks."""
+
+    def __init__(self, relay: AbstractAsyncContextManager[Relay], record: Record) -> None:
+        """Take a relay that is not open yet, and the record that it is to be named in."""
+        self._context = relay
+        self._record = record
+
+    async def __aenter__(self) -> Self:
+        """Start the request's tasks; not a checkpoint."""
+        self._relay = self._record.relay = await self._context.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Cancel the tasks and wait for them, which takes no time: they only clean up."""
+        await self._context.__aexit__(exc_type, exc_value, tb)
+
+    def __aiter__(self) -> Self:
+        """Iterate over the chunks, once."""
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Wait for the next chunk."""
+        try:
+            return await self._relay.next_chunk()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None

@@ -1,0 +1,88 @@
+"""Reading a prompt out of an HTTP request, GET or POST, and refusing what is none."""
+
+import json
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+
+from quart import Request
+from werkzeug.exceptions import HTTPException
+
+from relay_proto.ai import GenerateRequest
+
+from .relay import Encoder
+from .sse import JsonEncoder, TextEncoder
+
+__all__ = ["BadRequestError", "encoder_of", "read_prompt"]
+
+_ENCODERS: dict[str, type[Encoder]] = {"text": TextEncoder, "json": JsonEncoder}
+#: A query holds three fields that mean something; a flood of others is not parsed.
+_MAX_FIELDS = 16
+
+
+class BadRequestError(HTTPException):
+    """The request is refused; ``description`` says what to do about it."""
+
+    def __init__(self, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        """Refuse with ``status``."""
+        super().__init__(description)
+        self.code = status.value
+
+
+async def read_prompt(request: Request, max_bytes: int) -> GenerateRequest:
+    """Return what the model is asked.
+
+    Raises:
+        BadRequestError: the prompt is missing, too long or not text; with the status to answer.
+
+    """
+    fields = await _json_fields(request) if request.method == "POST" else _query_fields(request)
+    prompt, session_id = _text(fields, "prompt"), _text(fields, "session_id")
+    if not prompt:
+        raise BadRequestError("prompt is required")
+    if len(prompt.encode()) > max_bytes:
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
+    return GenerateRequest(prompt=prompt, session_id=session_id)
+
+
+def encoder_of(request: Request) -> Encoder:
+    """Return the encoder that the ``format`` field asks for.
+
+    Raises:
+        BadRequestError: there is none of this name.
+
+    """
+    name = request.args.get("format", "text")
+    if name not in _ENCODERS:
+        raise BadRequestError(f"format must be one of {', '.join(_ENCODERS)}")
+    return _ENCODERS[name]()
+
+
+def _query_fields(request: Request) -> dict[str, Any]:
+    try:
+        query = request.query_string.decode("ascii")
+        return dict(parse_qsl(query, errors="strict", max_num_fields=_MAX_FIELDS))
+    except ValueError as error:
+        raise BadRequestError("the query must be percent-encoded UTF-8") from error
+
+
+async def _json_fields(request: Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(await request.get_data(cache=False))
+    except (ValueError, RecursionError) as error:
+        raise BadRequestError("the body must be JSON") from error
+    if not isinstance(fields, dict):
+        raise BadRequestError("the body must be a JSON object")
+    return fields
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    value = fields.get(name, "")
+    if not isinstance(value, str):
+        raise BadRequestError(f"{name} must be a string")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
+        raise BadRequestError(f"{name} must be valid Unicode") from error
+    return value

@@ -1,0 +1,228 @@
+"""One request: a model's answer on its way to a browser.
+
+The tasks of a request, and what ends them::
+
+    the server's task for the request          cancelled when the browser leaves
+      └── nursery of relay()                   cancelled when the body is left
+            ├── reader      gRPC call ──▶ channel     the deadline ends the call
+            ├── heartbeat   pings ──────▶ channel     ends with the reader
+            └── the body    channel ────▶ browser     Relay.next_chunk
+
+The reader is the only one that knows how an answer ends, so it is the one that writes the last
+event. It owns the gRPC call: wherever it is cancelled, waiting for the model or for room in the
+channel, leaving the call resets its stream, and the model stops. It does not wait for the
+browser to do so; a browser that stalls holds up the last event, never the model.
+
+The channel is bounded (``channel_size`` events). A full one makes the reader wait, HTTP/2's window
+then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+from grpclib.const import Cardinality
+from grpclib.exceptions import GRPCError
+from structlog.stdlib import get_logger
+
+from grpclib_anyio.client import Channel, Stream
+from relay_proto.ai import GenerateRequest, GenerateResponse
+
+from . import sse
+from .ending import CUT_SHORT, DONE, INTERNAL, Cause, Ending, ending_of
+
+__all__ = ["GENERATE", "Encoder", "Limits", "Relay", "open_relay"]
+
+#: The method's route; a test compares it with the generated service.
+GENERATE = "/ai.AIService/Generate"
+
+_log = get_logger(__name__)
+
+
+class Encoder(Protocol):
+    """How events are written; see ``sse``."""
+
+    def token(self, text: str, /) -> bytes:
+        """Encode a token."""
+
+    def error(self, message: str, /, *, code: str, cause: str) -> bytes:
+        """Encode the end of an answer that was cut short."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds a request; times in seconds."""
+
+    #: Without any event for so long, a ping is sent.
+    heartbeat: float = 15.0
+    #: From the start of the request to the end of the model's answer, whatever happens.
+    deadline: float = 180.0
+    #: Events between the reader and the body.
+    channel_size: int = 8
+
+
+@asynccontextmanager
+async def open_relay(
+    model: Channel, prompt: GenerateRequest, encoder: Encoder, limits: Limits
+) -> "AsyncIterator[Relay]":
+    """Ask the model, and give its answer as chunks of an SSE body.
+
+    Leaving the context ends everything that belongs to the request: the gRPC stream is reset
+    unless the answer was complete, and no task is left. Nothing in here fails because the model
+    does; that is an event like any other.
+    """
+    send, receive = trio.open_memory_channel[bytes](limits.channel_size)
+    relay = Relay(receive, encoder, limits)
+    async with trio.open_nursery() as nursery:
+        with receive:
+            # Each task closes the end that it was given; a shared one would keep the channel open.
+            nursery.start_soon(relay.beat, send.clone())
+            nursery.start_soon(relay.read, send, model, prompt)
+            try:
+                yield relay
+            finally:
+                nursery.cancel_scope.cancel()
+
+
+class Relay:
+    """What the tasks of one request share; opened by :func:`open_relay`."""
+
+    def __init__(
+        self, receive: trio.MemoryReceiveChannel[bytes], encoder: Encoder, limits: Limits
+    ) -> None:
+        """Begin: the deadline and the first heartbeat count from now."""
+        self.started = trio.current_time()
+        #: When the model's first token came, on trio's clock.
+        self.first_token: float | None = None
+        #: Tokens that the model has sent.
+        self.tokens = 0
+        #: How the model's side ended, once it has.
+        self.ending: Ending | None = None
+        self._is_delivered = False
+        self._last_chunk = self.started
+        self._receive = receive
+        self._encoder = encoder
+        self._limits = limits
+        self._heartbeat = trio.CancelScope()
+
+    def cause(self, *, otherwise: Cause) -> Cause:
+        """Return why the request is over; ``otherwise`` if the answer was still on its way.
+
+        An answer is done when the browser's connection has taken the last event, not before.
+        """
+        if self.ending is None or (self.ending is DONE and not self._is_delivered):
+            return otherwise
+        return self.ending.cause
+
+    # -- the body's side ------------------------------------------------------------------------
+
+    async def next_chunk(self) -> bytes:
+        """Wait for an event, and return all that are there as one piece of the body.
+
+        So a write to the socket carries one token when they come one at a time, and up to
+        ``channel_size`` more when they come faster than the browser takes them.
+
+        Raises:
+            trio.EndOfChannel: the last event has been taken.
+
+        """
+        try:
+            chunk = await self._receive.receive()
+        except trio.EndOfChannel:
+            self._is_delivered = True
+            raise
+        self._last_chunk = trio.current_time()
+        return chunk + self._drain()
+
+    def _drain(self) -> bytes:
+        chunks: list[bytes] = []
+        try:
+            while True:
+                chunks.append(self._receive.receive_nowait())
+        except (trio.WouldBlock, trio.EndOfChannel):
+            return b"".join(chunks)
+
+    # -- the reader -----------------------------------------------------------------------------
+
+    async def read(
+        self, send: trio.MemorySendChannel[bytes], model: Channel, prompt: GenerateRequest
+    ) -> None:
+        """Put the model's answer into the channel, and the event that ends it last."""
+        with send:
+            self.ending = await self._read_answer(send, model, prompt)
+            self._heartbeat.cancel()
+            await send.send(self._last_event(self.ending))
+
+    async def _read_answer(
+        self, send: trio.MemorySendChannel[bytes], model: Channel, prompt: GenerateRequest
+    ) -> Ending:
+        try:
+            async with self._call(model) as call:
+                await call.send_message(prompt, end=True)
+                return await self._forward(call, send)
+        except GRPCError as error:
+            return ending_of(error)
+        except Exception:
+            # Quart reports that a browser left and drops what went wrong with it: say so here.
+            _log.exception("relay failed")
+            return INTERNAL
+
+    def _call(self, model: Channel) -> Stream[GenerateRequest, GenerateResponse]:
+        # The call itself and not betterproto's stub: closing a stub's generator leaves a second
+        # one inside it to the garbage collector, and with it the reset.
+        return model.request(
+            GENERATE,
+            Cardinality.UNARY_STREAM,
+            GenerateRequest,
+            GenerateResponse,
+            timeout=self.started + self._limits.deadline - trio.current_time(),
+        )
+
+    async def _forward(
+        self,
+        call: Stream[GenerateRequest, GenerateResponse],
+        send: trio.MemorySendChannel[bytes],
+    ) -> Ending:
+        async for response in call:
+            if response.done:
+                return DONE
+            event = self._encoder.token(response.token)
+            self._count_token()
+            try:
+                send.send_nowait(event)  # no checkpoint for a token that finds room
+            except trio.WouldBlock:
+                await send.send(event)
+        return CUT_SHORT
+
+    def _count_token(self) -> None:
+        if self.first_token is None:
+            self.first_token = trio.current_time()
+        self.tokens += 1
+
+    def _last_event(self, ending: Ending) -> bytes:
+        if ending is DONE:
+            return sse.DONE
+        return self._encoder.error(ending.message, code=ending.code, cause=ending.cause)
+
+    # -- the heartbeat --------------------------------------------------------------------------
+
+    async def beat(self, send: trio.MemorySendChannel[bytes]) -> None:
+        """Put a ping into the channel whenever nothing has come out of it for too long.
+
+        Pings do not touch the deadline: they would hide a model that is dead.
+        """
+        with send, self._heartbeat:
+            while True:
+                await trio.sleep_until(self._last_chunk + self._limits.heartbeat)
+                if trio.current_time() >= self._last_chunk + self._limits.heartbeat:
+                    self._last_chunk = trio.current_time()
+                    _send_if_room(send, sse.PING)
+
+
+def _send_if_room(send: trio.MemorySendChannel[bytes], event: bytes) -> None:
+    try:
+        send.send_nowait(event)
+    except trio.WouldBlock:
+        pass  # The browser has events to read: it needs no ping.

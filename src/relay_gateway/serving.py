@@ -1,0 +1,68 @@
+"""The gateway as a part of a program: the application, and hypercorn in front of it."""
+
+import logging
+from typing import TYPE_CHECKING
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.run import worker_serve
+from hypercorn.utils import wrap_app
+
+from relay_model.errors import EXIT_FAILURE, StartupError
+
+from .app import create_app
+
+if TYPE_CHECKING:
+    from hypercorn.config import Sockets
+
+    from .settings import GatewaySettings
+
+__all__ = ["serve"]
+
+
+async def serve(
+    settings: "GatewaySettings",
+    *,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen, and relay answers until cancelled; cancelling ends every request.
+
+    Args:
+        settings: where to listen, where the model is, and what bounds a request.
+        task_status: is told the URLs once requests are accepted.
+
+    Raises:
+        StartupError: the address cannot be listened on.
+
+    """
+    config = _configuration(settings)
+    sockets = _listen(config, settings)
+    application = wrap_app(create_app(settings), config.wsgi_max_body_size, "asgi")
+    await worker_serve(
+        application,
+        config,
+        sockets=sockets,
+        shutdown_trigger=trio.sleep_forever,
+        task_status=task_status,
+    )
+
+
+def _configuration(settings: "GatewaySettings") -> Config:
+    config = Config()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    config.bind = [f"{host}:{settings.port}"]
+    config.errorlog = logging.getLogger("hypercorn.error")  # in the form of all other lines
+    config.include_server_header = False
+    return config
+
+
+def _listen(config: Config, settings: "GatewaySettings") -> "Sockets":
+    try:
+        sockets = config.create_sockets()
+        for sock in sockets.insecure_sockets:
+            sock.listen(config.backlog)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        message = f"cannot listen on {settings.host}:{settings.port}: {reason}"
+        raise StartupError(message, exit_code=EXIT_FAILURE) from error
+    return sockets

@@ -1,0 +1,62 @@
+"""Server-sent events as bytes (WHATWG HTML § 9.2); no IO, no event loop.
+
+An event is written whole, with the empty line that dispatches it, and nothing is written in
+between: a stream that is cut at any event is well-formed.
+"""
+
+import json
+import re
+
+__all__ = ["DONE", "PING", "JsonEncoder", "TextEncoder"]
+
+#: A comment: it keeps proxies from closing an idle connection, and no page sees it.
+PING = b": ping\n\n"
+#: The end of a complete answer.
+DONE = b"event: done\ndata: [DONE]\n\n"
+
+_LINE_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+class TextEncoder:
+    """Writes tokens as they are: one ``data:`` line for each line of a token.
+
+    A parser joins the lines with LF, so CR and CRLF arrive as LF. It strips one space after the
+    colon and no more, so one is always written. Keeps one bit of state, for a CRLF that is split
+    over two tokens; an encoder belongs to one stream.
+    """
+
+    def __init__(self) -> None:
+        """Start a stream."""
+        self._after_cr = False
+
+    def token(self, text: str) -> bytes:
+        """Encode one token; an empty one is an event with no text."""
+        if "\n" in text or "\r" in text:
+            text = self._split(text)
+        else:
+            self._after_cr = False
+        return f"data: {text}\n\n".encode()
+
+    def _split(self, text: str) -> str:
+        if self._after_cr and text.startswith("\n"):
+            text = text[1:]
+        self._after_cr = text.endswith("\r")
+        return _LINE_BREAK.sub("\ndata: ", text)
+
+    def error(self, message: str, *, code: str, cause: str) -> bytes:
+        """Encode the end of an answer that was cut short; only ``message`` is shown."""
+        del code, cause
+        return f"event: error\ndata: {_LINE_BREAK.sub(' ', message)}\n\n".encode()
+
+
+class JsonEncoder:
+    """Writes each payload as one JSON object: ``{"token": …}``, ``{"code": …, "cause": …, …}``."""
+
+    def token(self, text: str) -> bytes:
+        """Encode one token, exactly: JSON keeps CR apart from LF."""
+        return f"data: {json.dumps({'token': text}, ensure_ascii=False)}\n\n".encode()
+
+    def error(self, message: str, *, code: str, cause: str) -> bytes:
+        """Encode the end of an answer that was cut short."""
+        payload = json.dumps({"code": code, "message": message, "cause": cause})
+        return f"event: error\ndata: {payload}\n\n".encode()

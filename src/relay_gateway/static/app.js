@@ -1,0 +1,403 @@
+/**
+ * The page of the gateway: sends a prompt, shows the answer as it streams, and says how it ended.
+ *
+ * The answer comes over EventSource (WHATWG HTML, section "Server-sent events"):
+ *   unnamed event   one token
+ *   done            the answer is complete
+ *   error + data    the answer failed; the data says why, in words for a person
+ *   error, no data  EventSource's own: the connection failed, or was lost
+ * The page closes the connection on all but the first. Left open, EventSource would connect again
+ * by itself and run the prompt a second time.
+ */
+
+/** Relative, so that the page also works behind a proxy that puts it under a path. */
+const ENDPOINT = "api/ai/stream";
+
+/** Characters; the longest URL that RFC 9110, section 4.1, asks everyone on the way to accept. */
+const URL_LIMIT = 8000;
+
+/** The share of URL_LIMIT from which the page shows how full the prompt is. */
+const LIMIT_SHOWN_FROM = 0.75;
+
+/** Exchanges kept on the page; at the limit the oldest makes room for the newest. */
+const HISTORY_LIMIT = 100;
+
+/** Characters in one block of an answer; see ExchangeView.append. */
+const BLOCK_SIZE = 4000;
+
+/** Milliseconds between two looks at the clock while no token comes. */
+const CLOCK_INTERVAL = 100;
+
+/** Milliseconds of flowing tokens from which a rate says something about the model. */
+const RATE_TIME = 100;
+
+/** Pixels from the bottom within which a reader who scrolls down is taken to have arrived. */
+const BOTTOM_MARGIN = 48;
+
+const STATE_WORDS = {
+  waiting: "Waiting for the first token",
+  streaming: "Streaming",
+  done: "Done",
+  stopped: "Stopped by you",
+  error: "Ended with an error",
+};
+
+const byId = (id) => document.getElementById(id);
+const form = byId("composer");
+const promptBox = byId("prompt");
+const sendButton = byId("send");
+const stopButton = byId("stop");
+const limitLine = byId("limit");
+const noticeLine = byId("notice");
+const announcer = byId("announcer");
+const welcome = byId("welcome");
+const historySection = byId("history");
+const exchangeTemplate = byId("exchange");
+
+const sessionId = randomId();
+
+/** The exchange that is under way, or null. There is never more than one. */
+let current = null;
+
+/** Whether the reader is at the bottom, and so wants to see new text arrive. */
+let following = true;
+let lastScroll = 0;
+
+/** 128 random bits. `crypto.randomUUID` is missing on a plain http origin that is not localhost. */
+function randomId() {
+  if (crypto.randomUUID) return crypto.randomUUID();
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function streamUrl(prompt) {
+  const url = new URL(ENDPOINT, document.baseURI);
+  url.search = new URLSearchParams({ prompt, session_id: sessionId }).toString();
+  return url.href;
+}
+
+const grouped = (number, digits = 0) =>
+  number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+const plural = (count, noun) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
+const inSeconds = (milliseconds, digits) => `${grouped(milliseconds / 1000, digits)} s`;
+
+/** Writes only what changed: an equal text costs no layout. */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** What the figures under an answer are made of. Times are in milliseconds. */
+class Figures {
+  tokens = 0;
+  #started = performance.now();
+  #firstToken = null;
+  #lastToken = null;
+  #ended = null;
+
+  countToken() {
+    this.#lastToken = performance.now();
+    this.#firstToken ??= this.#lastToken;
+    this.tokens += 1;
+  }
+
+  end() {
+    this.#ended = performance.now();
+  }
+
+  get elapsed() {
+    return (this.#ended ?? performance.now()) - this.#started;
+  }
+
+  /** Tokens per second once they flow: the wait for the first one is a figure of its own. */
+  get rate() {
+    const time = this.#lastToken - this.#firstToken;
+    return time >= RATE_TIME ? ((this.tokens - 1) * 1000) / time : null;
+  }
+
+  /** The figures as a reader sees them, by the name of their place on the page. */
+  get words() {
+    return {
+      tokens: grouped(this.tokens),
+      rate: this.rate === null ? "–" : `${grouped(this.rate, this.rate < 100 ? 1 : 0)} tokens/s`,
+      first: this.#firstToken === null ? "–" : inSeconds(this.#firstToken - this.#started, 2),
+      elapsed: inSeconds(this.elapsed, this.#ended === null ? 1 : 2),
+    };
+  }
+}
+
+/** The article that shows one prompt and its answer. Knows nothing of connections. */
+class ExchangeView {
+  #article = exchangeTemplate.content.cloneNode(true).firstElementChild;
+  #answer = this.#find(".answer");
+  /** The text node at the end of the answer. */
+  #text;
+
+  constructor(number, prompt) {
+    const heading = this.#find("h2");
+    heading.id = `prompt-${number}`;
+    heading.textContent = `Prompt ${number}`;
+    this.#article.setAttribute("aria-labelledby", heading.id);
+    this.#find(".prompt").textContent = prompt;
+    this.#startBlock("");
+    this.#find(".again").addEventListener("click", () => writePrompt(prompt));
+    historySection.append(this.#article);
+    if (historySection.childElementCount > HISTORY_LIMIT) historySection.firstElementChild.remove();
+  }
+
+  #find(selector) {
+    return this.#article.querySelector(selector);
+  }
+
+  /** Text only, whatever it looks like: nothing the model writes is ever read as HTML. */
+  append(text) {
+    this.#text.appendData(text);
+    if (this.#text.length > BLOCK_SIZE) this.#splitBlock();
+  }
+
+  /**
+   * Moves what follows the last line break to a block of its own. A browser lays out a block as a
+   * whole: in a single one every frame of a long answer would cost more than the last.
+   */
+  #splitBlock() {
+    const lineStart = this.#text.data.lastIndexOf("\n") + 1;
+    if (lineStart === 0) return;
+    const rest = this.#text.data.slice(lineStart);
+    this.#text.deleteData(lineStart, rest.length);
+    this.#startBlock(rest);
+  }
+
+  #startBlock(text) {
+    const block = document.createElement("div");
+    this.#text = document.createTextNode(text);
+    block.dir = "auto";
+    block.append(this.#text);
+    this.#answer.append(block);
+  }
+
+  showFigures(words) {
+    for (const [name, text] of Object.entries(words)) setText(this.#find(`[data-stat=${name}]`), text);
+  }
+
+  showState(state) {
+    const running = state === "waiting" || state === "streaming";
+    this.#article.dataset.state = state;
+    this.#answer.setAttribute("aria-busy", String(running));
+    this.#find(".state").textContent = STATE_WORDS[state];
+    this.#find(".again").hidden = running || state === "done";
+  }
+
+  /** Says in words what a person should know about the end. */
+  showProblem(words) {
+    const problem = this.#find(".problem");
+    problem.textContent = words;
+    problem.hidden = words === "";
+  }
+}
+
+/** One prompt on its way: the connection, the text not yet drawn, and the figures. */
+class Exchange {
+  static #count = 0;
+
+  #figures = new Figures();
+  #view;
+  #source;
+  #opened = false;
+  /** Text that came since the last frame; a frame draws it whole, however many tokens it is. */
+  #undrawn = "";
+  #frame = 0;
+  #clock;
+
+  constructor(prompt, url) {
+    this.#view = new ExchangeView((Exchange.#count += 1), prompt);
+    this.#enter("waiting");
+    this.#source = this.#connect(url);
+    this.#clock = setInterval(() => this.#drawSoon(), CLOCK_INTERVAL);
+    this.#draw();
+  }
+
+  #connect(url) {
+    const source = new EventSource(url);
+    source.addEventListener("open", () => { this.#opened = true; });
+    source.addEventListener("message", (event) => this.#receive(event.data));
+    source.addEventListener("done", () => this.end("done"));
+    source.addEventListener("error", (event) => this.#fail(event));
+    return source;
+  }
+
+  #receive(token) {
+    if (this.#figures.tokens === 0) this.#enter("streaming");
+    this.#figures.countToken();
+    this.#undrawn += token;
+    this.#drawSoon();
+  }
+
+  /** The gateway's `error` carries data, EventSource's own does not. */
+  #fail(event) {
+    this.end("error", typeof event.data === "string" ? event.data : this.#connectionProblem());
+  }
+
+  #connectionProblem() {
+    if (this.#opened) return "The connection was lost before the answer was complete.";
+    // EventSource gives up at once on an HTTP error, and tries again when nobody answers.
+    if (this.#source.readyState === EventSource.CLOSED) return "The gateway refused the prompt.";
+    return "The gateway cannot be reached.";
+  }
+
+  /** Ends the exchange for good. Closing the connection is what stops the model. */
+  end(state, problem = "") {
+    this.#source.close();
+    clearInterval(this.#clock);
+    this.#figures.end();
+    this.#draw();
+    this.#view.showProblem(problem);
+    this.#enter(state, problem);
+    finished(this);
+    scrollToEnd();
+  }
+
+  #enter(state, problem = "") {
+    this.#view.showState(state);
+    document.body.dataset.state = state;
+    announce(state, problem, this.#figures);
+  }
+
+  #drawSoon() {
+    this.#frame ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  #draw() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    if (this.#undrawn !== "") this.#view.append(this.#undrawn);
+    this.#undrawn = "";
+    this.#view.showFigures(this.#figures.words);
+    scrollToEnd();
+  }
+}
+
+/** Tells a screen reader about a new state, and never about a token. */
+function announce(state, problem, figures) {
+  const counted = `${plural(figures.tokens, "token")} in ${inSeconds(figures.elapsed, 1)}.`;
+  const ended = state === "waiting" || state === "streaming" ? "" : counted;
+  announcer.textContent = [`${STATE_WORDS[state]}.`, problem, ended].filter(Boolean).join(" ");
+}
+
+function send(text) {
+  const problem = problemWith(text);
+  noticeLine.textContent = problem;
+  if (problem !== "") return;
+  welcome.hidden = true;
+  promptBox.value = "";
+  showLimit();
+  following = true;
+  current = new Exchange(text, streamUrl(text));
+  swapButtons(sendButton, stopButton);
+}
+
+/** Why a prompt cannot be sent now, in words; empty when it can. */
+function problemWith(text) {
+  if (current !== null) return "An answer is still on its way. Stop it first, or wait for its end.";
+  if (text.trim() === "") return "Type a prompt first.";
+  return isTooLong(text) ? "The prompt is too long to send. Please shorten it." : "";
+}
+
+function stop() {
+  current?.end("stopped");
+}
+
+function finished(exchange) {
+  if (current !== exchange) return;
+  current = null;
+  noticeLine.textContent = "";
+  swapButtons(stopButton, sendButton);
+}
+
+/** Shows one button in the place of the other, and leaves the keyboard where it was. */
+function swapButtons(before, after) {
+  const focused = document.activeElement === before;
+  after.hidden = false;
+  before.hidden = true;
+  if (focused) after.focus();
+}
+
+function writePrompt(text) {
+  promptBox.value = text;
+  showLimit();
+  promptBox.focus();
+}
+
+/** The length of the URL counts, not that of the text: a letter beyond ASCII takes 6 to 12 characters. */
+const fullness = (text) => streamUrl(text).length / URL_LIMIT;
+const isTooLong = (text) => fullness(text) > 1;
+
+function limitWords(text) {
+  const full = fullness(text);
+  if (full <= 1) return `${Math.floor(full * 100)}% of the longest prompt`;
+  const excess = Math.ceil(text.length * (1 - 1 / full));
+  return `About ${plural(excess, "character")} too long`;
+}
+
+function showLimit() {
+  const text = promptBox.value;
+  limitLine.hidden = fullness(text) < LIMIT_SHOWN_FROM;
+  limitLine.classList.toggle("over", isTooLong(text));
+  promptBox.setAttribute("aria-invalid", String(isTooLong(text)));
+  setText(limitLine, limitLine.hidden ? "" : limitWords(text));
+}
+
+/**
+ * Follows new text only for a reader who is at the bottom. Any step up lets go, however small:
+ * with a margin the page would pull back a reader whose wheel moves a few pixels a frame.
+ */
+function watchScroll() {
+  const root = document.documentElement;
+  const distance = root.scrollHeight - root.clientHeight - window.scrollY;
+  following = distance <= (window.scrollY < lastScroll ? 1 : BOTTOM_MARGIN);
+  lastScroll = window.scrollY;
+}
+
+function scrollToEnd() {
+  if (following) window.scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+}
+
+/**
+ * While an input method is at work, Enter picks a candidate and Escape drops it. Safari has already
+ * ended the composition when it tells of that Enter, and only 229 gives it away (WebKit bug 165004).
+ */
+const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  send(promptBox.value);
+});
+
+promptBox.addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
+  event.preventDefault();
+  if (!event.repeat) send(promptBox.value);
+});
+
+promptBox.addEventListener("input", () => {
+  noticeLine.textContent = "";
+  showLimit();
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !isComposing(event)) stop();
+});
+
+stopButton.addEventListener("click", (event) => {
+  // Stop takes the place of Send, so the second half of a double click on Send lands here.
+  if (event.detail !== 2) stop();
+});
+
+welcome.addEventListener("click", (event) => {
+  if (!(event.target instanceof HTMLButtonElement)) return;
+  send(event.target.textContent);
+  stopButton.focus();
+});
+
+document.addEventListener("scroll", watchScroll, { passive: true });
+// A page kept for the back button must not come back with an answer that has silently stopped.
+window.addEventListener("pagehide", stop);
+showLimit();

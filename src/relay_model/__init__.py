@@ -1,0 +1,1 @@
+"""The model service: answers prompts over gRPC, one token at a time."""

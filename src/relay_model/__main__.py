@@ -1,0 +1,47 @@
+"""``relay-model``: the model service as a program.
+
+SIGINT and SIGTERM end it at once: answers stop within a token, and callers are told that the
+service is gone. It exits with 130 after SIGINT and with 0 after SIGTERM; with 2 when a setting or
+the model is wrong and with 1 when it cannot listen, in either case after one line on stderr.
+"""
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from relay_model.cli import fail, parse_settings
+from relay_model.errors import StartupError
+from relay_model.log import configure_logging
+from relay_model.settings import ModelSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: "Sequence[str] | None" = None) -> int:
+    """Run the program and return its exit code.
+
+    Args:
+        arguments: the command line without the program; that of this process when left out.
+
+    """
+    settings = parse_settings(ModelSettings, arguments)
+    configure_logging(settings)
+    try:
+        return _serve(settings)
+    except StartupError as error:
+        fail("relay-model", error)
+
+
+def _serve(settings: ModelSettings) -> int:
+    # --help and a wrong flag are answered without the third of a second that these take.
+    from relay_model.program import run  # noqa: PLC0415
+    from relay_model.serving import serve  # noqa: PLC0415
+
+    return run(partial(serve, settings))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

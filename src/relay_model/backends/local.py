@@ -1,0 +1,115 @@
+"""A language model on this machine: llama.cpp, with the SmolLM2 that pip can install."""
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+import anyio.to_thread
+from grpclib.const import Status
+
+from relay_model.backends.generation import Generation
+from relay_model.backends.llama import Engine, bundled_weights, check_weights
+from relay_model.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator
+
+    from relay_model.settings import ModelSettings
+
+__all__ = ["LocalBackend", "LocalStatistics", "open_backend"]
+
+# No token stands for more characters than this (SmolLM2's longest are 64 spaces), so a prompt
+# above it is too long without being counted; counting 4 MB takes up to 7 s, and cannot be stopped.
+_CHARACTERS_PER_TOKEN = 64
+
+
+class LocalStatistics(NamedTuple):
+    """How busy the backend is at one moment."""
+
+    generating: int
+    waiting: int
+
+
+class LocalBackend:
+    """Answers each prompt by itself, as one turn of a chat, with the model's own template."""
+
+    def __init__(self, engine: Engine, settings: "ModelSettings") -> None:
+        """Answer with an engine that has ``max_concurrent`` slots of ``context_size`` tokens."""
+        self._engine = engine
+        self._settings = settings
+        self._slots = anyio.Semaphore(settings.max_concurrent)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        prompt: str,
+        *,
+        session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
+    ) -> "AsyncGenerator[AsyncIterator[str]]":
+        """Answer one prompt once a slot is free, in the order of asking.
+
+        Leaving the context stops the engine within one token and frees the slot. Cancelling a
+        prompt that still waits takes it out of the queue.
+
+        Raises:
+            BackendError: INVALID_ARGUMENT for a prompt that is too long, INTERNAL when the engine
+                fails; the latter, and most of the former, from the iterator.
+
+        """
+        self._check_length(prompt)
+        async with self._slots, Generation(self._engine, self._request(prompt)) as generation:
+            yield generation
+
+    def statistics(self) -> LocalStatistics:
+        """Count answers under way and prompts that wait for one of them to end."""
+        return LocalStatistics(
+            generating=self._settings.max_concurrent - self._slots.value,
+            waiting=self._slots.statistics().tasks_waiting,
+        )
+
+    def _check_length(self, prompt: str) -> None:
+        longest = self._settings.context_size * _CHARACTERS_PER_TOKEN
+        if len(prompt) > longest:
+            message = (
+                f"The prompt is too long: {len(prompt)} characters, where {longest} is the most."
+            )
+            raise BackendError(Status.INVALID_ARGUMENT, message)
+
+    def _request(self, prompt: str) -> dict[str, Any]:
+        return {
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": self._settings.max_tokens,
+            "temperature": self._settings.temperature,
+            "stream": True,
+            # A callback for each batch of the prompt: a place to stop before the first token.
+            "return_progress": True,
+        }
+
+
+@asynccontextmanager
+async def open_backend(settings: "ModelSettings") -> "AsyncGenerator[LocalBackend]":
+    """Load the model, and let it go at the end.
+
+    Loading cannot be cancelled; a cancellation takes effect once it is done.
+
+    Raises:
+        StartupError: llama.cpp or the model is missing, or the file is not a model.
+
+    """
+    weights = settings.model_path or bundled_weights()
+    check_weights(weights)
+    engine = await anyio.to_thread.run_sync(
+        partial(
+            Engine,
+            weights,
+            context_size=settings.context_size,
+            slots=settings.max_concurrent,
+            threads=settings.threads,
+            verbose=settings.log_level == "debug",
+        )
+    )
+    try:
+        yield LocalBackend(engine, settings)
+    finally:
+        engine.close()

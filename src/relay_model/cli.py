@@ -1,0 +1,57 @@
+"""Command lines, the same for every program here: settings, or one clear line and an exit code."""
+
+import sys
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp
+
+from relay_model.errors import StartupError
+from relay_model.log import LogSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic_core import ErrorDetails
+
+__all__ = ["fail", "parse_settings"]
+
+SettingsT = TypeVar("SettingsT", bound=LogSettings)
+
+
+def parse_settings(
+    settings: type[SettingsT], arguments: "Sequence[str] | None" = None
+) -> SettingsT:
+    """Read a program's settings from its command line and, for the rest, the environment.
+
+    Leaves by ``SystemExit``: 0 after ``--help``, 2 with one line on stderr for whatever is wrong.
+
+    Args:
+        settings: what can be set; its ``cli_prog_name`` is the program's name.
+        arguments: the command line without the program; that of this process when left out.
+
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return CliApp.run(settings, cli_args=given)
+    except ValidationError as error:
+        program = settings.model_config.get("cli_prog_name") or sys.argv[0]
+        fail(program, StartupError(_describe(error, settings)))
+
+
+def fail(program: str, error: StartupError) -> NoReturn:
+    """Leave the process by ``SystemExit``, with the error's line on stderr and its exit code."""
+    sys.stderr.write(f"{program}: error: {error}\n")
+    raise SystemExit(error.exit_code)
+
+
+def _describe(error: ValidationError, settings: type[LogSettings]) -> str:
+    prefix = settings.model_config.get("env_prefix", "")
+    return "; ".join(_describe_one(details, prefix) for details in error.errors())
+
+
+def _describe_one(details: "ErrorDetails", env_prefix: str) -> str:
+    field = ".".join(map(str, details["loc"]))
+    flag = f"--{field.replace('_', '-')}"
+    reason = details["msg"].removeprefix("Value error, ")
+    return f"{flag} ({env_prefix}{field.upper()}): {reason}, not {details['input']!r}"

@@ -1,0 +1,69 @@
+"""Running a program, the same for each of them: on trio, until a signal, to an exit code."""
+
+import signal
+from typing import TYPE_CHECKING
+
+import anyio
+
+from relay_model.errors import StartupError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+__all__ = ["run"]
+
+# What a shell expects of a program that Ctrl-C ended; and SIGTERM is how a service manager ends a
+# service, which it takes for well ended with 0.
+_EXIT_CODES = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: 0}
+
+
+def run(main: "Callable[[], Awaitable[None]]") -> int:
+    """Run a program's main function on trio until it returns or a signal ends it.
+
+    SIGINT and SIGTERM cancel it. A second one changes nothing: what is left by then is clean-up,
+    and bounded.
+
+    Returns:
+        The exit code: 130 after SIGINT, 0 after SIGTERM and when ``main`` returns.
+
+    Raises:
+        StartupError: raised by ``main``, by itself or from a task group.
+
+    """
+    try:
+        return anyio.run(_until_signalled, main, backend="trio")
+    except KeyboardInterrupt:  # before there was anything to cancel, or after it had ended
+        return _EXIT_CODES[signal.SIGINT]
+    except BaseExceptionGroup as group:
+        raise _startup_error(group) or group from group
+
+
+async def _until_signalled(main: "Callable[[], Awaitable[None]]") -> int:
+    received: list[signal.Signals] = []
+    with anyio.open_signal_receiver(*_EXIT_CODES) as signals:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_cancel_on_signal, signals, tasks.cancel_scope, received)
+            await main()
+            tasks.cancel_scope.cancel()
+    return _EXIT_CODES[received[0]] if received else 0
+
+
+async def _cancel_on_signal(
+    signals: "AsyncIterator[signal.Signals]",
+    scope: anyio.CancelScope,
+    received: list[signal.Signals],
+) -> None:
+    async for number in signals:
+        received.append(number)
+        scope.cancel()
+
+
+def _startup_error(group: BaseExceptionGroup[BaseException]) -> StartupError | None:
+    """Find the error that a group is about, if it is about no other."""
+    matching, others = group.split(StartupError)
+    if matching is None or others is not None:
+        return None
+    error: StartupError | BaseExceptionGroup[StartupError] = matching
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,63 @@
+"""What can be set for the model service, each both a flag and an environment variable."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import SettingsConfigDict
+
+from relay_model.backends import BACKENDS
+from relay_model.log import LogSettings
+
+__all__ = ["ModelSettings"]
+
+_LAST_PORT = 65_535
+_LEAST_CONTEXT = 256
+
+# llama.cpp's threads wait for each other by spinning, so one that has to share its core holds up
+# all: on two busy cores, two threads make a third of the tokens that one makes. Half of the CPUs
+# are all the cores there are where each counts twice, and elsewhere leave room for the event loops.
+_HALF_THE_CPUS = max(1, (os.cpu_count() or 1) // 2)
+
+
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        message = f"must be one of {', '.join(BACKENDS)}"
+        raise ValueError(message)
+    return name
+
+
+class ModelSettings(LogSettings):
+    """Answer prompts over gRPC, one token at a time."""
+
+    # --help opens with the line above.
+
+    model_config = SettingsConfigDict(env_prefix="RELAY_MODEL_", cli_prog_name="relay-model")
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(
+        default=50051, ge=0, le=_LAST_PORT, description="port to listen on; 0 takes any free one"
+    )
+    backend: Annotated[str, AfterValidator(_known_backend)] = Field(
+        default="demo", description=f"what answers: {', '.join(BACKENDS)}"
+    )
+    demo_delay: float = Field(
+        default=0.1, ge=0, allow_inf_nan=False, description="demo: seconds between two words"
+    )
+    model_path: Path | None = Field(
+        default=None, description="local: a GGUF file; without it, the SmolLM2 that is installed"
+    )
+    max_concurrent: int = Field(
+        default=2, ge=1, le=64, description="local: prompts answered at once; the next one waits"
+    )
+    max_tokens: int = Field(default=512, ge=1, description="local: the longest answer, in tokens")
+    context_size: int = Field(
+        default=4096, ge=_LEAST_CONTEXT, description="local: prompt and answer together, in tokens"
+    )
+    threads: int = Field(
+        default=_HALF_THE_CPUS, ge=1, le=512, description="local: threads of the engine"
+    )
+    temperature: float = Field(
+        default=0.2, ge=0, le=2, description="local: how freely words are chosen; 0 is not at all"
+    )
