@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from anyio import current_time
+from anyio.abc import ByteStream
 from grpclib.client import (
     StreamStreamMethod,
     StreamUnaryMethod,
@@ -19,12 +20,13 @@ from grpclib.client import (
 from grpclib.config import Configuration as GrpclibConfiguration
 from grpclib.const import Cardinality
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec, _googleapis_available
+from grpclib.encoding.proto import ProtoStatusDetailsCodec, _googleapis_available
 from grpclib.events import _DispatchChannelEvents
 from grpclib.metadata import Deadline, _MetadataLike
 from multidict import MultiDict
 
 from .client_call import Client, Stream
+from .codec import CompiledCodec
 from .config import for_client
 from .connection import ConnectionStatistics
 from .connector import Address, Connector
@@ -70,7 +72,7 @@ class Channel:
             path: the path of a unix socket, instead of host and port.
             ssl: True for TLS with the usual certificate authorities, or a context, or where
                 the authorities' certificates are.
-            codec: encodes messages; grpclib's ``ProtoCodec`` if not given.
+            codec: encodes messages; ``CompiledCodec`` if not given.
             status_details_codec: decodes ``grpc-status-details-bin``; grpclib's with grpclib's
                 codec if googleapis-common-protos is installed.
             config: grpclib's or this package's configuration.
@@ -93,12 +95,13 @@ class Channel:
             settings.ssl_target_name_override,
         )
         self.__dispatch__ = _DispatchChannelEvents()
-        self._connector = Connector(settings, address.connect, str(address))
+        self._address = address
+        self._connector = Connector(settings, self._connect, str(address))
         self._client = Client(
             self._connector,
             "http" if address.ssl is None else "https",
             _authority(address),
-            codec or ProtoCodec(),
+            codec or CompiledCodec(),
             status_details_codec,
             self.__dispatch__,
         )
@@ -116,6 +119,10 @@ class Channel:
     ) -> None:
         """Close the connection, and wait until it is closed."""
         await self._connector.__aexit__(exc_type, exc_val, exc_tb)
+
+    async def _connect(self) -> ByteStream:
+        """Connect a byte stream to the server; a subclass may make it in another way."""
+        return await self._address.connect()
 
     def request(
         self,

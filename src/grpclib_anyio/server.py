@@ -36,10 +36,11 @@ from anyio.streams.tls import TLSStream
 from grpclib._typing import IServable
 from grpclib.config import Configuration as GrpclibConfiguration
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.encoding.proto import ProtoCodec, ProtoStatusDetailsCodec, _googleapis_available
+from grpclib.encoding.proto import ProtoStatusDetailsCodec, _googleapis_available
 from grpclib.events import _DispatchServerEvents
 
 from .betterproto_compat import make_safe
+from .codec import CompiledCodec
 from .config import for_server
 from .connection import Connection
 from .message_stream import MessageStream
@@ -81,7 +82,7 @@ class Server:
 
         Args:
             handlers: services, instances of generated base classes.
-            codec: decodes and encodes messages; grpclib's ``ProtoCodec`` if not given.
+            codec: decodes and encodes messages; ``CompiledCodec`` if not given.
             status_details_codec: encodes ``grpc-status-details-bin``; grpclib's with grpclib's
                 codec if googleapis-common-protos is installed.
             config: grpclib's or this package's configuration.
@@ -95,7 +96,7 @@ class Server:
         self._config = for_server(config)
         self._services = Services(
             {name: method for service in handlers for name, method in service.__mapping__().items()},
-            codec or ProtoCodec(),
+            codec or CompiledCodec(),
             status_details_codec,
             self.__dispatch__,
         )
