@@ -167,9 +167,10 @@ class Connector:
                 return connection, stream
 
     async def _connection(self) -> Connection:
+        tasks = self.tasks
         if self._attempt is None:
             self._attempt = _Attempt()
-            self.tasks.start_soon(self._run, self._attempt, name=f"connection to {self._name}")
+            tasks.start_soon(self._run, self._attempt, name=f"connection to {self._name}")
         return await self._attempt.result()
 
     async def _run(self, attempt: _Attempt) -> None:

@@ -12,6 +12,7 @@ the order in which an answer passes through them::
     app         routes, and the channel to the model
 """
 
+import logging
 from typing import Any
 
 from quart_trio import QuartTrio
@@ -31,6 +32,8 @@ def _create_app() -> QuartTrio:
 
     async def configure() -> None:
         configure_logging(settings)
+        # hypercorn has set up a handler of its own by now: once is enough.
+        logging.getLogger("hypercorn.error").propagate = False
 
     application.before_serving(configure)
     return application

@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 
+from . import hypercorn_trio
 from .body import RelayBody
 from .prompt import encoder_of, read_prompt
 from .record import Metrics, Recorder
@@ -99,6 +100,7 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
         channel: for tests, and for a model that is reached in another way.
 
     """
+    hypercorn_trio.install(write_timeout=settings.write_timeout_seconds)
     app = QuartTrio(__name__, static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
     gateway = Gateway(settings, channel)

@@ -58,6 +58,12 @@ CUT_SHORT = Ending(
     "The answer was cut short. Please try again.",
     "the stream ended without a last message",
 )
+LATE = Ending(
+    Cause.DEADLINE,
+    Status.DEADLINE_EXCEEDED.name,
+    _MESSAGES[Status.DEADLINE_EXCEEDED],
+    "the deadline passed",
+)
 INTERNAL = Ending(Cause.MODEL_ERROR, Status.INTERNAL.name, _GENERAL_MESSAGE, "see the traceback")
 
 

@@ -31,7 +31,7 @@ from grpclib_anyio.client import Channel, Stream
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
 from . import sse
-from .ending import CUT_SHORT, DONE, INTERNAL, Cause, Ending, ending_of
+from .ending import CUT_SHORT, DONE, INTERNAL, LATE, Cause, Ending, ending_of
 
 __all__ = ["GENERATE", "Encoder", "Limits", "Relay", "open_relay"]
 
@@ -151,9 +151,14 @@ class Relay:
     ) -> None:
         """Put the model's answer into the channel, and the event that ends it last."""
         with send:
-            self.ending = await self._read_answer(send, model, prompt)
+            # A scope of our own, though the call has the same deadline: the reader may be waiting
+            # for a browser that does not read, and not for the call.
+            ending = LATE
+            with trio.move_on_at(self.started + self._limits.deadline):
+                ending = await self._read_answer(send, model, prompt)
+            self.ending = ending
             self._heartbeat.cancel()
-            await send.send(self._last_event(self.ending))
+            await send.send(self._last_event(ending))
 
     async def _read_answer(
         self, send: trio.MemorySendChannel[bytes], model: Channel, prompt: GenerateRequest

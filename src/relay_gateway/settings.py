@@ -54,6 +54,9 @@ class GatewaySettings(LogSettings):
     deadline_seconds: float = Field(
         default=180.0, gt=0, allow_inf_nan=False, description="the longest that an answer may take"
     )
+    write_timeout_seconds: float = Field(
+        default=30.0, gt=0, allow_inf_nan=False, description="how long a browser may read nothing"
+    )
     channel_size: int = Field(
         default=8, ge=1, le=1024, description="events that wait for one slow browser"
     )

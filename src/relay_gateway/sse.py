@@ -33,7 +33,7 @@ class TextEncoder:
         """Encode one token; an empty one is an event with no text."""
         if "\n" in text or "\r" in text:
             text = self._split(text)
-        else:
+        elif text:  # an empty one parts no CR from its LF
             self._after_cr = False
         return f"data: {text}\n\n".encode()
 

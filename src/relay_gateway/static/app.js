@@ -32,7 +32,7 @@ const CLOCK_INTERVAL = 100;
 const RATE_TIME = 100;
 
 /** Pixels from the bottom within which a reader who scrolls down is taken to have arrived. */
-const BOTTOM_MARGIN = 48;
+const BOTTOM_MARGIN = 96;
 
 const STATE_WORDS = {
   waiting: "Waiting for the first token",

@@ -11,7 +11,7 @@ says how the answer ended::
 
 from contextlib import suppress
 from threading import Thread
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import anyio
 import anyio.from_thread
@@ -25,18 +25,8 @@ from relay_model.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
-    from typing import Protocol
 
-    class Engine(Protocol):
-        """What makes an answer, calling back at every step until told to stop."""
-
-        def answer(
-            self, request: dict[str, Any], on_step: Callable[[dict[str, Any]], bool]
-        ) -> None:
-            """Block until the answer has ended."""
-
-
-__all__ = ["Generation"]
+__all__ = ["Generation", "StepwiseEngine"]
 
 # A full buffer blocks this answer's thread and nothing else: llama.cpp goes on making tokens, for
 # this answer up to its limit, and keeps them until the thread asks for them.
@@ -49,6 +39,14 @@ _STOP_SECONDS = 30.0
 _log = get_logger(__name__)
 
 
+class StepwiseEngine(Protocol):
+    """What makes an answer and, at every step of it, asks whether to go on."""
+
+    def answer(self, request: dict[str, Any], on_step: "Callable[[dict[str, Any]], bool]") -> None:
+        """Block until the answer has ended, or ``on_step`` has returned true."""
+        ...
+
+
 class Generation:
     """An async context manager around one answer, and the iterator of its text.
 
@@ -57,7 +55,7 @@ class Generation:
     cancellation for at most 30 seconds.
     """
 
-    def __init__(self, engine: "Engine", request: dict[str, Any]) -> None:
+    def __init__(self, engine: StepwiseEngine, request: dict[str, Any]) -> None:
         """Prepare an answer; needs a running event loop."""
         self._engine = engine
         self._request = request

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 from grpclib.const import Status
 
-from relay_model.backends.generation import Generation
+from relay_model.backends.generation import Generation, StepwiseEngine
 from relay_model.backends.llama import Engine, bundled_weights, check_weights
 from relay_model.errors import BackendError
 
@@ -34,7 +34,7 @@ class LocalStatistics(NamedTuple):
 class LocalBackend:
     """Answers each prompt by itself, as one turn of a chat, with the model's own template."""
 
-    def __init__(self, engine: Engine, settings: "ModelSettings") -> None:
+    def __init__(self, engine: StepwiseEngine, settings: "ModelSettings") -> None:
         """Answer with an engine that has ``max_concurrent`` slots of ``context_size`` tokens."""
         self._engine = engine
         self._settings = settings

@@ -1,0 +1,107 @@
+"""hypercorn's trio worker, held to bounds that it does not keep by itself.
+
+Two things in hypercorn 0.18 defeat what a relay promises:
+
+- ``TCPServer.protocol_send`` writes under an unbounded shield. A client that stops reading holds
+  its request past every deadline, and the whole server past its shutdown.
+- ``StreamBuffer.pop`` wakes a paused sender although it took nothing. With HTTP/2's window at
+  zero, the buffer of a client that does not read grows without a bound.
+
+:func:`install` puts the two subclasses below in their places. The application does it when it is
+made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been looked
+at it refuses. A test says when upstream no longer needs either part.
+"""
+
+from importlib.metadata import version
+from math import inf
+
+import hypercorn.protocol.h2
+import hypercorn.trio.run
+import trio
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h2 import BUFFER_LOW_WATER, StreamBuffer
+from hypercorn.trio.tcp_server import TCPServer
+
+__all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "install"]
+
+_KNOWN_VERSIONS = ("0.18.",)
+#: For a write in progress when its connection is being ended: enough for a client that reads.
+_LAST_WRITE_SECONDS = 0.5
+
+
+class BoundedTCPServer(TCPServer):
+    """A connection whose writes end: in time, or with the connection."""
+
+    #: Seconds for one write; a client that takes longer to read it loses its connection.
+    write_timeout = 30.0
+
+    _write_deadline = inf
+    _write: trio.CancelScope | None = None
+
+    async def protocol_send(self, event: Event) -> None:
+        """Write bytes to the client, or do what else the protocol asks for."""
+        if isinstance(event, RawData):
+            await self._send(event.data)
+        else:
+            await super().protocol_send(event)
+
+    async def _send(self, data: bytes) -> None:
+        async with self.send_lock:
+            deadline = min(trio.current_time() + self.write_timeout, self._write_deadline)
+            # Half a frame must not be followed by another: a write is finished or is the last.
+            is_sent = False
+            with trio.CancelScope(shield=True, deadline=deadline) as self._write:
+                try:
+                    await self.stream.send_all(data)
+                    is_sent = True
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass  # the client is gone
+            self._write = None
+        if not is_sent:
+            await trio.aclose_forcefully(self.stream)
+            await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        finally:
+            # The client has left, or the server stops: nothing is worth a long wait any more.
+            self._write_deadline = trio.current_time() + _LAST_WRITE_SECONDS
+            if self._write is not None:
+                self._write.deadline = min(self._write.deadline, self._write_deadline)
+
+
+class BoundedStreamBuffer(StreamBuffer):
+    """What one HTTP/2 stream has to send: 32 KiB and the chunk that went over it."""
+
+    async def push(self, data: bytes) -> None:
+        """Add a chunk, then wait while there is too much."""
+        await self._paused.clear()
+        await super().push(data)
+
+    async def pop(self, max_length: int) -> bytes:
+        """Take up to ``max_length`` bytes; the sender goes on when little is left."""
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data
+
+
+def install(*, write_timeout: float) -> None:
+    """Use the bounded classes in this process from now on; ``write_timeout`` is in seconds.
+
+    Raises:
+        RuntimeError: this version of hypercorn has not been looked at.
+
+    """
+    installed = version("hypercorn")
+    if not installed.startswith(_KNOWN_VERSIONS):
+        known = ", ".join(f"{prefix}*" for prefix in _KNOWN_VERSIONS)
+        text = f"hypercorn {installed} is not known to relay_gateway.hypercorn_trio, only {known}"
+        raise RuntimeError(text)
+    BoundedTCPServer.write_timeout = write_timeout
+    hypercorn.trio.run.TCPServer = BoundedTCPServer
+    hypercorn.protocol.h2.StreamBuffer = BoundedStreamBuffer
