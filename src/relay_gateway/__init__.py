@@ -32,8 +32,9 @@ def _create_app() -> QuartTrio:
 
     async def configure() -> None:
         configure_logging(settings)
-        # hypercorn has set up a handler of its own by now: once is enough.
-        logging.getLogger("hypercorn.error").propagate = False
+        for handler in logging.getLogger().handlers:
+            # hypercorn's command line writes its own lines in its own form: once is enough.
+            handler.addFilter(lambda record: record.name != "hypercorn.error")
 
     application.before_serving(configure)
     return application
