@@ -216,7 +216,8 @@ class Connection:
     def open_window_nowait(self, stream: MessageStream, increment: int) -> None:
         """Queue WINDOW_UPDATE for a stream."""
         if not (self._is_closing or stream.is_closed):
-            self._h2.increment_flow_control_window(increment, stream.id)
+            with self._unless_closed_by_peer():
+                self._h2.increment_flow_control_window(increment, stream.id)
 
     def send_headers_nowait(
         self, stream: MessageStream, headers: Headers, *, end: bool = False
@@ -239,7 +240,8 @@ class Connection:
         if self._is_closing or stream.is_closed:
             return
         stream.is_reset = True
-        self._h2.reset_stream(stream.id, code)
+        with self._unless_closed_by_peer():
+            self._h2.reset_stream(stream.id, code)
         self._stream_closed()
 
     def release_nowait(self, stream: MessageStream) -> None:

@@ -12,6 +12,7 @@ made, so it holds under plain ``hypercorn`` too; with a version of hypercorn tha
 at it refuses. A test says when upstream no longer needs either part.
 """
 
+import os
 from importlib.metadata import version
 from math import inf
 
@@ -46,6 +47,24 @@ class BoundedTCPServer(TCPServer):
             await super().protocol_send(event)
 
     async def _send(self, data: bytes) -> None:
+        if not self.send_lock.locked():
+            data = data[self._send_nowait(data) :]
+        if data:
+            await self._send_rest(data)
+
+    def _send_nowait(self, data: bytes) -> int:
+        """Give the kernel what it takes at once, and return how much that was.
+
+        For nearly every token that is all of it, without a lock, a scope and a checkpoint.
+        """
+        if not isinstance(self.stream, trio.SocketStream):
+            return 0  # TLS has a state of its own
+        try:
+            return os.write(self.stream.socket.fileno(), data)
+        except OSError:
+            return 0  # full, or broken: the long way finds out
+
+    async def _send_rest(self, data: bytes) -> None:
         async with self.send_lock:
             deadline = min(trio.current_time() + self.write_timeout, self._write_deadline)
             # Half a frame must not be followed by another: a write is finished or is the last.

@@ -2,7 +2,7 @@
 
 import json
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from quart import Request
@@ -74,7 +74,7 @@ async def _json_fields(request: Request) -> dict[str, Any]:
         raise BadRequestError("the body must be JSON") from error
     if not isinstance(fields, dict):
         raise BadRequestError("the body must be a JSON object")
-    return fields
+    return cast("dict[str, Any]", fields)
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

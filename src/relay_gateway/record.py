@@ -5,14 +5,16 @@ request is over whatever ended it: also one whose browser left before a body was
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.stdlib import get_logger
 
 from .ending import Cause
-from .relay import Relay
+
+if TYPE_CHECKING:
+    from .relay import Relay
 
 __all__ = ["Metrics", "Record", "Recorder"]
 

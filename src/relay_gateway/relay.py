@@ -17,21 +17,24 @@ The channel is bounded (``channel_size`` events). A full one makes the reader wa
 then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 from structlog.stdlib import get_logger
 
-from grpclib_anyio.client import Channel, Stream
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
 from . import sse
 from .ending import CUT_SHORT, DONE, INTERNAL, LATE, Cause, Ending, ending_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from grpclib_anyio.client import Channel, Stream
 
 __all__ = ["GENERATE", "Encoder", "Limits", "Relay", "open_relay"]
 
@@ -65,8 +68,8 @@ class Limits:
 
 @asynccontextmanager
 async def open_relay(
-    model: Channel, prompt: GenerateRequest, encoder: Encoder, limits: Limits
-) -> "AsyncIterator[Relay]":
+    model: "Channel", prompt: GenerateRequest, encoder: Encoder, limits: Limits
+) -> "AsyncGenerator[Relay]":
     """Ask the model, and give its answer as chunks of an SSE body.
 
     Leaving the context ends everything that belongs to the request: the gRPC stream is reset
@@ -147,7 +150,7 @@ class Relay:
     # -- the reader -----------------------------------------------------------------------------
 
     async def read(
-        self, send: trio.MemorySendChannel[bytes], model: Channel, prompt: GenerateRequest
+        self, send: trio.MemorySendChannel[bytes], model: "Channel", prompt: GenerateRequest
     ) -> None:
         """Put the model's answer into the channel, and the event that ends it last."""
         with send:
@@ -161,7 +164,7 @@ class Relay:
             await send.send(self._last_event(ending))
 
     async def _read_answer(
-        self, send: trio.MemorySendChannel[bytes], model: Channel, prompt: GenerateRequest
+        self, send: trio.MemorySendChannel[bytes], model: "Channel", prompt: GenerateRequest
     ) -> Ending:
         try:
             async with self._call(model) as call:
@@ -169,12 +172,12 @@ class Relay:
                 return await self._forward(call, send)
         except GRPCError as error:
             return ending_of(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a bug of ours; the stream still ends with an event
             # Quart reports that a browser left and drops what went wrong with it: say so here.
             _log.exception("relay failed")
             return INTERNAL
 
-    def _call(self, model: Channel) -> Stream[GenerateRequest, GenerateResponse]:
+    def _call(self, model: "Channel") -> "Stream[GenerateRequest, GenerateResponse]":
         # The call itself and not betterproto's stub: closing a stub's generator leaves a second
         # one inside it to the garbage collector, and with it the reset.
         return model.request(
@@ -187,19 +190,21 @@ class Relay:
 
     async def _forward(
         self,
-        call: Stream[GenerateRequest, GenerateResponse],
+        call: "Stream[GenerateRequest, GenerateResponse]",
         send: trio.MemorySendChannel[bytes],
     ) -> Ending:
+        response = None
         async for response in call:
-            if response.done:
+            token = response.token
+            if not token and response.done:  # in this order: most messages need one look
                 return DONE
-            event = self._encoder.token(response.token)
+            event = self._encoder.token(token)
             self._count_token()
             try:
                 send.send_nowait(event)  # no checkpoint for a token that finds room
             except trio.WouldBlock:
                 await send.send(event)
-        return CUT_SHORT
+        return DONE if response is not None and response.done else CUT_SHORT
 
     def _count_token(self) -> None:
         if self.first_token is None:
@@ -227,7 +232,5 @@ class Relay:
 
 
 def _send_if_room(send: trio.MemorySendChannel[bytes], event: bytes) -> None:
-    try:
+    with suppress(trio.WouldBlock):  # The browser has events to read: it needs no ping.
         send.send_nowait(event)
-    except trio.WouldBlock:
-        pass  # The browser has events to read: it needs no ping.
