@@ -287,7 +287,7 @@ function send(text) {
   noticeLine.textContent = problem;
   if (problem !== "") return;
   welcome.hidden = true;
-  promptBox.value = "";
+  if (promptBox.value === text) promptBox.value = ""; // a draft survives a click on an example
   showLimit();
   following = true;
   current = new Exchange(text, streamUrl(text));
