@@ -1,17 +1,18 @@
 """A codec for betterproto's messages that looks at a message class once, not once a message.
 
 betterproto interprets a class's description anew for every message: 26 µs to decode one of two
-fields. Here a class of scalar fields becomes two tables, by tag for decoding and in field order
-for encoding, and a message costs about a microsecond.
+fields. Here a class becomes two tables, by tag for decoding and in field order for encoding, and
+such a message costs about a microsecond. Fields may be scalars, optional ones, messages, and lists
+of these.
 
 The tables hold only what is plain. Whatever is not (an unknown field, a wire type that does not
 fit, a truncated message, a value of an unexpected type) is left to betterproto as a whole, so that
-its behaviour stays betterproto's by construction. So are classes with oneofs, optional, repeated,
-map or message fields, and messages that are not betterproto's at all.
+its behaviour stays betterproto's by construction. So are classes with oneofs, maps, wrapped values
+or timestamps, and messages that are not betterproto's at all.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import betterproto
@@ -90,6 +91,10 @@ def _fixed(python_type: type, code: str) -> _Kind:
     return _Kind(wire_type, python_type, lambda data: coder.unpack(data)[0], coder.pack)
 
 
+#: What the tables raise for what is not plain.
+_ODD = (_OddError, IndexError, struct.error, UnicodeError)
+
+
 def _same(value: int) -> int:
     return value
 
@@ -113,20 +118,34 @@ _KINDS = {
 }
 
 
+class _Decoder(NamedTuple):
+    """What to do with one tag: where the value goes, and how it is read."""
+
+    name: str
+    #: Bytes of a fixed-size value; None for a varint, or a length that is one.
+    size: int | None
+    decode: Callable[[Any], Any]
+    is_appended: bool
+
+
+class _Encoder(NamedTuple):
+    """How one field is written, whose value is of just this type."""
+
+    name: str
+    python_type: type
+    #: Gives the field with its tag, or nothing for a value that is not written.
+    encode: Callable[[Any], bytes]
+
+
 class _Table:
     """The fields of one message class."""
 
-    def __init__(self, message_type: type[Message], kinds: dict[str, _Kind]) -> None:
+    def __init__(self, message_type: type[Message]) -> None:
+        self.decoders: dict[int, _Decoder] = {}
+        self.encoders: list[_Encoder] = []
         self._type = message_type
-        self._by_tag: dict[int, tuple[str, int | None, Callable[[Any], Any]]] = {}
-        self._in_order: list[tuple[str, type, bytes, Callable[[Any], bytes]]] = []
-        # What betterproto keeps in a message's __dict__ when nothing was set.
+        # What betterproto keeps in the __dict__ of a message in which nothing was set.
         self._blank = vars(message_type()) | {"_serialized_on_wire": True}
-        for name, meta in message_type._betterproto.meta_by_field_name.items():
-            kind = kinds[name]
-            tag = meta.number << 3 | kind.wire_type
-            self._by_tag[tag] = (name, _SIZES.get(kind.wire_type), kind.decode)
-            self._in_order.append((name, kind.python_type, _varint(tag), kind.encode))
 
     def decode(self, data: bytes) -> Message:
         values = self._blank.copy()
@@ -135,19 +154,23 @@ class _Table:
             tag, position = data[position], position + 1
             if tag >= _CONTINUES:
                 tag, position = _read_varint(data, position - 1)
-            field = self._by_tag.get(tag)
+            field = self.decoders.get(tag)
             if field is None:
                 raise _OddError
-            name, size, decode = field
-            if size is None:  # a varint, which is the value or the value's length
-                size, position = data[position], position + 1
-                if size >= _CONTINUES:
-                    size, position = _read_varint(data, position - 1)
-                if tag & _WIRE_TYPE == _VARINT:
-                    values[name] = decode(size)
-                    continue
-            start, position = position, position + size
-            values[name] = decode(data[start:position])
+            name, size, decode, is_appended = field
+            value: Any
+            if size is None:
+                value, position = data[position], position + 1
+                if value >= _CONTINUES:
+                    value, position = _read_varint(data, position - 1)
+                size = value
+            if tag & _WIRE_TYPE != _VARINT:
+                start, position = position, position + size
+                value = data[start:position]
+            if is_appended:
+                _items(values, name).append(decode(value))
+            else:
+                values[name] = decode(value)
         if position != end:
             raise _OddError
         return self._message(values)
@@ -161,36 +184,75 @@ class _Table:
     def encode(self, message: Message) -> bytes:
         values = object.__getattribute__(message, "__dict__")
         encoded = b""
-        for name, python_type, tag, encode in self._in_order:
+        for name, python_type, encode in self.encoders:
             value = values[name]
             if type(value) is python_type:
-                if value:
-                    encoded += tag + encode(value)
+                encoded += encode(value)
             elif value is not betterproto.PLACEHOLDER:
                 raise _OddError
-        return encoded + values["_unknown_fields"]
+        unknown: bytes = values["_unknown_fields"]
+        return encoded + unknown
 
 
-def _compile(message_type: type) -> _Table | None:
-    if not issubclass(message_type, Message):
-        return None
-    description = message_type._betterproto
-    kinds: dict[str, _Kind] = {}
-    for name, meta in description.meta_by_field_name.items():
-        kind = _kind(description, name, meta)
-        if kind is None:
-            return None
-        kinds[name] = kind
-    return _Table(message_type, kinds)
+def _items(values: dict[str, Any], name: str) -> list[Any]:
+    items: list[Any] | Any = values[name]
+    if items is betterproto.PLACEHOLDER:
+        items = values[name] = []
+    return items
 
 
-def _kind(description: Any, name: str, meta: Any) -> _Kind | None:  # noqa: ANN401 - betterproto's
-    if meta.group or meta.optional or meta.wraps or description.default_gen[name] is list:
-        return None
-    if meta.proto_type == betterproto.TYPE_ENUM:
-        enum = description.cls_by_field[name]
-        return _Kind(_VARINT, enum, enum.try_value, _varint)
-    return _KINDS.get(meta.proto_type)
+def _unpack(kind: _Kind) -> Callable[[bytes], list[Any]]:
+    """Read a packed list; the last one of a field stands, as with betterproto."""
+
+    def unpack(data: bytes) -> list[Any]:
+        items, position = [], 0
+        while position < len(data):
+            if kind.wire_type == _VARINT:
+                value, position = _read_varint(data, position)
+                items.append(kind.decode(value))
+            else:
+                start, position = position, position + _SIZES[kind.wire_type]
+                items.append(kind.decode(data[start:position]))
+        return items
+
+    return unpack
+
+
+def _one(tag: bytes, kind: _Kind, *, has_presence: bool) -> Callable[[Any], bytes]:
+    def encode(value: Any) -> bytes:  # noqa: ANN401 - of the kind's type
+        return tag + kind.encode(value) if value or has_presence else b""
+
+    return encode
+
+
+def _packed(tag: bytes, kind: _Kind) -> Callable[[list[Any]], bytes]:
+    def encode(items: list[Any]) -> bytes:
+        return tag + _delimited(b"".join(_checked(items, kind))) if items else b""
+
+    return encode
+
+
+def _repeated(tag: bytes, kind: _Kind) -> Callable[[list[Any]], bytes]:
+    def encode(items: list[Any]) -> bytes:
+        return b"".join(tag + item for item in _checked(items, kind))
+
+    return encode
+
+
+def _checked(items: list[Any], kind: _Kind) -> Iterator[bytes]:
+    for item in items:
+        if type(item) is not kind.python_type:
+            raise _OddError
+        yield kind.encode(item)
+
+
+def _message_field(tag: bytes, kind: _Kind) -> Callable[[Message], bytes]:
+    def encode(message: Message) -> bytes:
+        # A message that was set is written even if it is empty; one that was only looked at is not.
+        is_set = object.__getattribute__(message, "__dict__")["_serialized_on_wire"]
+        return tag + kind.encode(message) if is_set or message != type(message)() else b""
+
+    return encode
 
 
 class CompiledCodec(CodecBase):
@@ -216,7 +278,7 @@ class CompiledCodec(CodecBase):
         if type(message) is message_type and (table := self._table(message_type)):
             try:
                 return table.encode(message)
-            except (_OddError, struct.error, UnicodeEncodeError):
+            except _ODD:
                 pass
         return self._general.encode(message, message_type)
 
@@ -230,7 +292,7 @@ class CompiledCodec(CodecBase):
         if table := self._table(message_type):
             try:
                 return table.decode(data)
-            except (_OddError, IndexError, UnicodeDecodeError):
+            except _ODD:
                 pass
         return self._general.decode(data, message_type)
 
@@ -238,5 +300,46 @@ class CompiledCodec(CodecBase):
         try:
             return self._tables[message_type]
         except KeyError:
-            table = self._tables[message_type] = _compile(message_type)
+            table = self._tables[message_type] = self._compile(message_type)
             return table
+
+    def _compile(self, message_type: type) -> _Table | None:
+        if not issubclass(message_type, Message):
+            return None
+        table, description = _Table(message_type), message_type._betterproto
+        for name, meta in description.meta_by_field_name.items():
+            kind = self._kind(meta, description.cls_by_field[name])
+            if meta.group or meta.wraps or kind is None:
+                return None
+            _add(table, name, meta, kind, is_list=description.default_gen[name] is list)
+        return table
+
+    def _kind(self, meta: Any, python_type: Any) -> _Kind | None:  # noqa: ANN401 - betterproto's
+        if meta.proto_type == betterproto.TYPE_ENUM:
+            return _Kind(_VARINT, python_type, python_type.try_value, _varint)
+        if meta.proto_type == betterproto.TYPE_MESSAGE and issubclass(python_type, Message):
+            return _Kind(
+                _DELIMITED,
+                python_type,
+                lambda data: self.decode(data, python_type),
+                lambda message: _delimited(self.encode(message, python_type)),
+            )
+        return _KINDS.get(meta.proto_type)
+
+
+def _add(table: _Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:  # noqa: ANN401 - betterproto's
+    is_packed = is_list and meta.proto_type in betterproto.PACKED_TYPES
+    own_tag = meta.number << 3 | kind.wire_type
+    table.decoders[own_tag] = _Decoder(name, _SIZES.get(kind.wire_type), kind.decode, is_list)
+    if is_packed:
+        packed_tag = meta.number << 3 | _DELIMITED
+        table.decoders[packed_tag] = _Decoder(name, None, _unpack(kind), is_appended=False)
+        table.encoders.append(_Encoder(name, list, _packed(_varint(packed_tag), kind)))
+    elif is_list:
+        table.encoders.append(_Encoder(name, list, _repeated(_varint(own_tag), kind)))
+    elif meta.proto_type == betterproto.TYPE_MESSAGE and not meta.optional:
+        encode = _message_field(_varint(own_tag), kind)
+        table.encoders.append(_Encoder(name, kind.python_type, encode))
+    else:
+        encode = _one(_varint(own_tag), kind, has_presence=bool(meta.optional))
+        table.encoders.append(_Encoder(name, kind.python_type, encode))
