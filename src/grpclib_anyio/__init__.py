@@ -7,6 +7,7 @@
     http2, keepalive                    h2 and PING
     message_stream                      one call's messages
     connection                          one HTTP/2 connection: its tasks and its streams
+    tls                                 the handshake
     connector                           the connection of a channel, made and remade
     client_call, client                 calls and the channel
     server_call, server                 handlers and the server

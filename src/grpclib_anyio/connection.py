@@ -22,7 +22,8 @@ Theory of operation::
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
@@ -42,7 +43,7 @@ from anyio.abc import ByteStream
 from grpclib.const import Status
 from h2 import events as h2_events
 from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
+from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 
 from .config import Configuration
@@ -64,6 +65,10 @@ _READ_SIZE = 65_536
 #: What one write to the socket holds at most, so that a reset or a ping never waits for more.
 _BATCH_SIZE = 65_536
 _TOO_MANY_PINGS = b"too_many_pings"
+
+#: What a byte stream raises when it has ended. TLS adds its own errors, which are OSErrors, and
+#: may find the peer's end while it sends.
+_LOSSES = (EndOfStream, BrokenResourceError, ClosedResourceError, OSError)
 
 _log = logging.getLogger("grpclib_anyio")
 
@@ -209,14 +214,12 @@ class Connection:
             return None
         stream_id = self._h2.get_next_available_stream_id()
         self._h2.send_headers(stream_id, headers())
-        stream = self._add_stream(stream_id)
-        self._pinger.call_opened()
-        return stream
+        return self._add_stream(stream_id)
 
     def open_window_nowait(self, stream: MessageStream, increment: int) -> None:
         """Queue WINDOW_UPDATE for a stream."""
         if not (self._is_closing or stream.is_closed):
-            with self._unless_closed_by_peer():
+            with suppress(StreamClosedError):  # see reset_nowait
                 self._h2.increment_flow_control_window(increment, stream.id)
 
     def send_headers_nowait(
@@ -240,7 +243,9 @@ class Connection:
         if self._is_closing or stream.is_closed:
             return
         stream.is_reset = True
-        with self._unless_closed_by_peer():
+        # h2 has read all that one read gave, and its events are handled after that: it may know
+        # of the stream's end before we do.
+        with suppress(StreamClosedError):
             self._h2.reset_stream(stream.id, code)
         self._stream_closed()
 
@@ -272,10 +277,8 @@ class Connection:
                 data = await self.transport.receive(_READ_SIZE)
                 self.last_received = current_time()
                 self._receive(data)
-        except EndOfStream:
-            self._lose("The peer closed the connection")
-        except (BrokenResourceError, ClosedResourceError) as error:
-            self._lose(f"The connection was lost: {error.__cause__ or error!r}")
+        except _LOSSES as error:
+            self._lose(_describe_loss(error))
 
     async def _writer(self) -> None:
         try:
@@ -285,8 +288,8 @@ class Connection:
                     await self.transport.send(data)
                 elif not self._is_closing:
                     await self._writable.wait()
-        except (BrokenResourceError, ClosedResourceError) as error:
-            self._lose(f"The connection was lost: {error.__cause__ or error!r}")
+        except _LOSSES as error:
+            self._lose(_describe_loss(error))
         self._scope.cancel()
 
     async def _keepalive(self) -> None:
@@ -316,7 +319,8 @@ class Connection:
             return
         window = self._h2.local_flow_control_window(stream.id)
         size = min(len(outbox), window, self._h2.max_outbound_frame_size)
-        if outbox and size <= 0:
+        # Below zero, where a setting of the peer's can take it, not even an empty frame may go.
+        if size < 0 or (outbox and not size):
             self._blocked.add(stream)
             return
         is_last = outbox.is_ending and size == len(outbox)
@@ -347,18 +351,21 @@ class Connection:
     # -- receiving ------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
-        try:
-            events = self._h2.receive_data(data)
-        except ProtocolError as error:
-            # h2 has queued a GOAWAY that says what it was.
-            self._fail_protocol(error)
-            return
-        for event in events:
+        events = self._h2.receive(data)
+        while event := self._next_event(events):
             handle = _HANDLERS.get(type(event))
             if handle is not None and not self._is_closing:
                 handle(self, event)
         if self._h2.queued > self._config.max_write_buffer_size:
             self._lose("The peer does not read")
+
+    def _next_event(self, events: Iterator[h2_events.Event]) -> h2_events.Event | None:
+        try:
+            return next(events, None)
+        except ProtocolError as error:
+            # h2 has queued a GOAWAY that says what it was.
+            self._fail_protocol(error)
+            return None
 
     def _fail_protocol(self, error: ProtocolError) -> None:
         if self._is_closing:
@@ -369,7 +376,8 @@ class Connection:
 
     def _request_received(self, event: h2_events.RequestReceived) -> None:
         if self.on_request is None or self._open_count >= self._config.max_concurrent_streams:
-            self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+            with suppress(StreamClosedError):  # see reset_nowait
+                self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
             return
         stream = self._add_stream(event.stream_id)
         stream.headers_received(cast("Headers", event.headers))
@@ -439,6 +447,7 @@ class Connection:
         stream = MessageStream(self, stream_id, self._config)
         self.streams[stream_id] = stream
         self._open_count += 1
+        self._pinger.call_opened()
         return stream
 
     @property
@@ -508,6 +517,12 @@ class Connection:
     def __repr__(self) -> str:
         """Name the side, for logs and task names."""
         return f"<{'client' if self._client_side else 'server'} connection>"
+
+
+def _describe_loss(error: Exception) -> str:
+    if isinstance(error, EndOfStream):
+        return "The peer closed the connection"
+    return f"The connection was lost: {error.__cause__ or error!r}"
 
 
 _HANDLERS: dict[type[h2_events.Event], Callable[..., None]] = {

@@ -9,6 +9,7 @@ from typing import Self
 from anyio import (
     CancelScope,
     Event,
+    aclose_forcefully,
     connect_tcp,
     connect_unix,
     create_task_group,
@@ -16,12 +17,13 @@ from anyio import (
     move_on_after,
 )
 from anyio.abc import ByteStream, TaskGroup
-from anyio.streams.tls import TLSAttribute, TLSStream
+from anyio.streams.tls import TLSAttribute
 
 from .config import Configuration
 from .connection import Connection
 from .errors import TerminatedError, unavailable
 from .message_stream import Headers, MessageStream
+from .tls import wrap_tls
 
 __all__ = ["Address", "Connector"]
 
@@ -55,15 +57,9 @@ class Address:
     async def _wrap(self, stream: ByteStream) -> ByteStream:
         if self.ssl is None:
             return stream
-        secured = await TLSStream.wrap(
-            stream,
-            server_side=False,
-            hostname=self.tls_name or self.host,
-            ssl_context=self.ssl,
-            standard_compatible=False,
-        )
+        secured = await wrap_tls(stream, self.ssl, hostname=self.tls_name or self.host)
         if secured.extra(TLSAttribute.alpn_protocol) != "h2":
-            await secured.aclose()
+            await aclose_forcefully(secured)
             text = "the peer does not speak HTTP/2 (ALPN)"
             raise OSError(text)
         return secured

@@ -3,31 +3,49 @@
 Each part overrides something private to h2. That is why h2's version is bounded, and each has a
 test that says when it is no longer needed:
 
+- what a frame means is told before the next frame is looked at, see :meth:`Http2.receive`;
+- a frame that is too large is refused by its header. h2 would first wait for all of it, up to
+  16 MiB;
 - a GOAWAY from the peer becomes an event and nothing else. h2 would close its state machine in
   both directions, although the streams below ``last_stream_id`` go on (RFC 9113 § 6.8);
 - no second RST_STREAM answers frames that crossed our first one on the wire;
+- DATA on a stream that is over becomes an event like any other. h2 would credit it to the
+  connection by a count of its own, and what each of two counts holds back adds up;
 - the limit of concurrent streams is announced but not enforced here. h2 would end the whole
   connection when a client exceeds it before it can know of it; we refuse the one stream;
 - whoever writes to the socket is told whenever there is something to write.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event
+from h2.events import ConnectionTerminated, DataReceived, Event
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
 from h2.stream import StreamClosedBy
-from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
+from hyperframe.exceptions import InvalidPaddingError
+from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from .config import Configuration
 
 __all__ = ["Http2"]
 
 _DEFAULT_WINDOW = 65_535
+#: RFC 9113 § 4.1: a frame begins with the length of its payload in three bytes.
+_FRAME_LENGTH_SIZE = 3
 #: RFC 9113 § 6.5.2; h2 refuses larger ones with DenialOfServiceError (a connection error).
 _MAX_HEADER_LIST_SIZE = 65_536
+
+
+class _Frames(FrameBuffer):
+    def refuse_oversized(self) -> None:
+        """Raise FrameTooLargeError if the next frame, of which a part is here, is too large."""
+        start = self._data[:_FRAME_LENGTH_SIZE]
+        if len(start) == _FRAME_LENGTH_SIZE:
+            self._validate_frame_length(int.from_bytes(start))
 
 
 class Http2(H2Connection):
@@ -47,6 +65,7 @@ class Http2(H2Connection):
             )
         )
         self._on_output = on_output
+        self.incoming_buffer = self._frames = _Frames(server=not client_side)
         self.local_settings = Settings(
             client=client_side,
             initial_values={
@@ -60,8 +79,10 @@ class Http2(H2Connection):
 
     def _announce(self, config: Configuration, *, client_side: bool) -> None:
         if not client_side:
-            limit = {SettingCodes.MAX_CONCURRENT_STREAMS: config.max_concurrent_streams}
-            self._prepare_for_sending([SettingsFrame(0, settings=limit)])
+            limit: dict[int, int] = {
+                SettingCodes.MAX_CONCURRENT_STREAMS: config.max_concurrent_streams
+            }
+            self._queue(SettingsFrame(0, settings=limit))
         more = config.http2_connection_window_size - _DEFAULT_WINDOW
         if more > 0:
             self.increment_flow_control_window(more)
@@ -71,11 +92,38 @@ class Http2(H2Connection):
         """Bytes of frames that wait to be written."""
         return len(self._data_to_send)
 
+    def _queue(self, frame: Frame) -> None:
+        self._prepare_for_sending([frame])
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take bytes from the peer, and yield what each frame means before reading the next.
+
+        h2's ``receive_data`` reads them all first. Its streams are then ahead of ours while the
+        events are handled (a stream that the last frame ended, or of which h2 knows nothing any
+        more, is still open here), and a bad frame takes the events of the good ones with it.
+
+        Raises:
+            ProtocolError: the peer broke the protocol; a GOAWAY that says how is queued.
+
+        """
+        buffer = self._frames
+        buffer.max_frame_size = self.max_inbound_frame_size
+        try:
+            buffer.add_data(data)
+            for frame in buffer:
+                yield from self._receive_frame(frame)
+            buffer.refuse_oversized()
+        except InvalidPaddingError as error:
+            self._terminate_connection(ErrorCodes.PROTOCOL_ERROR)
+            raise ProtocolError("Invalid padding") from error
+        except ProtocolError as error:
+            self._terminate_connection(error.error_code)
+            raise
+
     def goaway(self, code: ErrorCodes, detail: bytes = b"") -> None:
         """Queue GOAWAY for streams above the last one received; existing streams go on."""
-        self._prepare_for_sending(
-            [GoAwayFrame(0, self.highest_inbound_stream_id, code, additional_data=detail)]
-        )
+        last = self.highest_inbound_stream_id
+        self._queue(GoAwayFrame(0, last, code, additional_data=detail))
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         event = ConnectionTerminated()
@@ -83,6 +131,14 @@ class Http2(H2Connection):
         event.last_stream_id = frame.last_stream_id
         event.additional_data = frame.additional_data
         return [], [event]
+
+    def _handle_data_on_closed_stream(
+        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+    ) -> tuple[list[Frame], list[Event]]:
+        size = frame.flow_controlled_length
+        received = DataReceived(stream_id=frame.stream_id, data=b"", flow_controlled_length=size)
+        answer = RstStreamFrame(frame.stream_id, error_code=exc.error_code)
+        return [answer], [*events, *exc._events, received]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - as h2 does
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         super()._prepare_for_sending([f for f in frames if not self._is_second_reset(f)])

@@ -22,7 +22,7 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 
 from .config import Configuration
-from .errors import DeadlineExceededError, GRPCError, TerminatedError
+from .errors import DeadlineExceededError, GRPCError
 from .flow_control import ReceiveWindow
 from .wakeup import Wakeup
 
@@ -76,8 +76,8 @@ class Inbox:
         """Add bytes in the order of their arrival.
 
         Raises:
-            TerminatedError: the peer announces a message that is too large or is compressed
-                although nothing was agreed on.
+            GRPCError: the peer announces a message that is too large or is compressed although
+                nothing was agreed on. What came before it has been cut.
 
         """
         if self._buffer:
@@ -105,11 +105,11 @@ class Inbox:
             position = stop
         return position
 
-    def _refusal(self, size: int, *, compressed: bool) -> TerminatedError:
+    def _refusal(self, size: int, *, compressed: bool) -> GRPCError:
         if compressed:
-            return TerminatedError(Status.INTERNAL, "Compressed message without grpc-encoding")
+            return GRPCError(Status.INTERNAL, "Compressed message without grpc-encoding")
         text = f"Message of {size} bytes is larger than the limit of {self._max_size}"
-        return TerminatedError(Status.RESOURCE_EXHAUSTED, text)
+        return GRPCError(Status.RESOURCE_EXHAUSTED, text)
 
     def take(self) -> tuple[bytes, int]:
         """Return the first message and the bytes of the window that it gives back."""
@@ -201,6 +201,8 @@ class MessageStream:
         self.on_failure: Callable[[], None] | None = None
         self._wire = wire
         self._inbox = Inbox(config.max_message_size)
+        #: Why no message can be received after those that are in the inbox.
+        self._refusal: GRPCError | None = None
         self._window = ReceiveWindow(config.http2_stream_window_size)
         self._max_outbox_size = config.max_outbox_size
         self._received = Wakeup()
@@ -234,11 +236,14 @@ class MessageStream:
         64. A cancelled receive loses no message.
 
         Raises:
-            GRPCError: the stream failed, and what came before has been received.
+            GRPCError: the stream failed, or the next message is refused, and what came before
+                has been received.
 
         """
         await self._share()
         while not self._inbox.messages:
+            if self._refusal is not None:
+                raise self._refusal
             if self.remote_ended:
                 self._raise_if_truncated()
                 return None
@@ -340,17 +345,20 @@ class MessageStream:
 
     def data_received(self, data: bytes, padding: int) -> None:
         """Take the bytes of a DATA frame; ``padding`` bytes counted beside them."""
+        if self._refusal is not None:
+            return  # not credited, so the peer soon has to stop
         try:
             self._inbox.feed(data)
-        except TerminatedError as error:
-            self.fail(error)
-            self._wire.reset_nowait(self, ErrorCodes.CANCEL)
+        except GRPCError as error:
+            # For the call's task: a server answers with this status, a client resets.
+            self._refusal = error
+            self._received.notify()
             return
+        self._credit(padding)
         if self._inbox.messages:
-            self._credit(padding)
             self._received.notify()
         elif self._is_hungry:
-            self._credit(padding + self._inbox.credit_incomplete())
+            self._credit(self._inbox.credit_incomplete())
 
     def trailers_received(self, trailers: Headers) -> None:
         """Take the peer's trailers; the end of the stream follows them."""
@@ -412,7 +420,7 @@ class MessageStream:
     def _raise_if_truncated(self) -> None:
         # A peer that gave up within a message says why in its trailers, and that is worth more.
         if self._inbox.is_incomplete and ("grpc-status", "0") in (self.trailers or _SUCCESS):
-            raise TerminatedError(Status.INTERNAL, "The stream ended within a message")
+            raise GRPCError(Status.INTERNAL, "The stream ended within a message")
 
     def _raise_error(self) -> None:
         if self.error is not None:

@@ -23,7 +23,6 @@ from collections.abc import Collection, Sequence
 from anyio import (
     TASK_STATUS_IGNORED,
     BrokenResourceError,
-    EndOfStream,
     create_task_group,
     create_tcp_listener,
     create_unix_listener,
@@ -32,7 +31,6 @@ from anyio import (
     sleep,
 )
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskGroup, TaskStatus
-from anyio.streams.tls import TLSStream
 from grpclib._typing import IServable
 from grpclib.config import Configuration as GrpclibConfiguration
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
@@ -46,6 +44,7 @@ from .connection import Connection
 from .message_stream import MessageStream
 from .peer import Peer
 from .server_call import Services, Stream, run_call
+from .tls import wrap_tls
 
 __all__ = ["BoundAddress", "Server", "Stream"]
 
@@ -95,7 +94,11 @@ class Server:
         self.__dispatch__ = _DispatchServerEvents()
         self._config = for_server(config)
         self._services = Services(
-            {name: method for service in handlers for name, method in service.__mapping__().items()},
+            {
+                name: method
+                for service in handlers
+                for name, method in service.__mapping__().items()
+            },
             codec or CompiledCodec(),
             status_details_codec,
             self.__dispatch__,
@@ -166,15 +169,13 @@ class Server:
     async def _serve_socket(self, transport: ByteStream, ssl: ssl_module.SSLContext | None) -> None:
         try:
             secured = await _handshake(transport, ssl)
-        except (OSError, BrokenResourceError, EndOfStream) as error:
+        except OSError as error:
             _log.info("A TLS handshake failed: %s", error)
         else:
             await self.serve_connection(secured)
 
 
-async def _listen(
-    host: str | None, port: int | None, path: str | None
-) -> Sequence[SocketListener]:
+async def _listen(host: str | None, port: int | None, path: str | None) -> Sequence[SocketListener]:
     if path is not None:
         return [await create_unix_listener(path)]
     tcp = await create_tcp_listener(local_host=host, local_port=50051 if port is None else port)
@@ -209,6 +210,4 @@ async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -
     if ssl is None:
         return transport
     with fail_after(_HANDSHAKE_TIMEOUT):
-        return await TLSStream.wrap(
-            transport, server_side=True, ssl_context=ssl, standard_compatible=False
-        )
+        return await wrap_tls(transport, ssl)

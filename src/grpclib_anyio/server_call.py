@@ -215,6 +215,10 @@ async def run_call(services: Services, stream: MessageStream, peer: Peer) -> Non
             stream.on_failure = scope.cancel
             if stream.error is None:
                 await _Call(services, stream, peer).run()
+    except Exception as error:  # noqa: BLE001 - no call may take the others with it
+        if error is not stream.error:  # not the client's doing, but a listener's or a codec's
+            _log.error("Cannot end a response", exc_info=error)
+            stream.release_nowait(ErrorCodes.INTERNAL_ERROR)
     finally:
         # If the client has not ended its side yet, it need not go on (RFC 9113 § 8.1).
         stream.release_nowait(ErrorCodes.NO_ERROR if stream.local_ended else ErrorCodes.CANCEL)
@@ -240,7 +244,7 @@ class _Call:
         )
         try:
             await self._answer(call, cast("Handler", method))
-        except get_cancelled_exc_class():
+        except (get_cancelled_exc_class(), BaseExceptionGroup):
             if self._stream.error is None:  # not the client's doing: the server is being stopped
                 call.end_nowait(GRPCError(Status.UNAVAILABLE, "The server is shutting down"))
             raise
@@ -254,6 +258,14 @@ class _Call:
             return _trailers_only("415", Status.UNKNOWN, "Unacceptable content-type")
         if method is None:
             return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
+        encoding = fields.get("grpc-encoding", "identity")
+        if encoding != "identity":
+            refusal = f"Compression {encoding!r} is not supported"
+            # gRPC compression document, "Compression Method Asymmetry": say what would be.
+            return [
+                *_trailers_only("200", Status.UNIMPLEMENTED, refusal),
+                ("grpc-accept-encoding", "identity"),
+            ]
         return None
 
     async def _answer(self, call: Stream[Any, Any], method: Handler) -> None:
@@ -277,7 +289,9 @@ class _Call:
         call.metadata = decode_metadata(self._stream.headers or [])
         timeout = self._fields.get("grpc-timeout")
         if timeout is not None:
-            seconds = decode_timeout(timeout[: _MAX_TIMEOUT_LENGTH + 1])
+            if len(timeout) > _MAX_TIMEOUT_LENGTH:
+                raise ValueError(timeout)
+            seconds = decode_timeout(timeout)
             self._deadline = current_time() + seconds
             call.deadline = Deadline.from_timeout(seconds)
 
@@ -295,6 +309,13 @@ class _Call:
             await func(cast("Any", call))
         except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
             return self._status_of(error)
+        except BaseExceptionGroup as group:
+            # Errors beside a cancellation, which goes on without them: at the scope that ends it
+            # they would be all that is left, and end the server.
+            errors, rest = group.split(Exception)
+            if errors is not None:
+                self._status_of(errors)
+            raise rest or group from None
         return None
 
     def _status_of(self, error: Exception) -> GRPCError:
@@ -303,7 +324,7 @@ class _Call:
             return self._status_of(error.exceptions[0])
         if isinstance(error, GRPCError) and not isinstance(error, TerminatedError):
             return error
-        if self._stream.error is None:
+        if self._stream.error is None or not isinstance(error, TerminatedError):
             _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
         return _internal_error()
 

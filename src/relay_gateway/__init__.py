@@ -17,16 +17,16 @@ from typing import Any
 
 from quart_trio import QuartTrio
 
+from relay_model.cli import parse_settings
+from relay_model.log import configure_logging
+
+from .app import create_app
+from .settings import GatewaySettings
+
 __all__ = ["app"]
 
 
 def _create_app() -> QuartTrio:
-    from relay_model.cli import parse_settings
-    from relay_model.log import configure_logging
-
-    from .app import create_app
-    from .settings import GatewaySettings
-
     settings = parse_settings(GatewaySettings, ())  # the environment alone
     application = create_app(settings)
 

@@ -13,7 +13,7 @@ from grpclib_anyio.config import Configuration
 
 from . import hypercorn_trio
 from .body import RelayBody
-from .prompt import encoder_of, read_prompt
+from .prompt import read_question
 from .record import Metrics, Recorder
 from .relay import open_relay
 from .settings import GatewaySettings, parse_target
@@ -35,7 +35,7 @@ _STREAM_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 _PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
@@ -77,11 +77,13 @@ class Gateway:
 
     async def stream(self) -> Response:
         """Answer a prompt with server-sent events."""
-        prompt = await read_prompt(request, self._settings.max_prompt_bytes)
-        relay = open_relay(self._model, prompt, encoder_of(request), self._settings.limits)
+        question = await read_question(request, self._settings.max_prompt_bytes)
+        relay = open_relay(
+            self._model, question.prompt, question.encoder, self._settings.limits
+        )
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
-        record = cast("Recorder", self.recorder).begin(request.scope, prompt.session_id)
+        record = cast("Recorder", self.recorder).begin(request.scope, question.prompt.session_id)
         response = Response(RelayBody(relay, record), headers=_STREAM_HEADERS)
         response.timeout = None  # Quart would cut the answer after 60 s, with no event
         return response
@@ -103,6 +105,7 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
     hypercorn_trio.install(write_timeout=settings.write_timeout_seconds)
     app = QuartTrio(__name__, static_folder="static")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # a page must not outlive the gateway it came from
     gateway = Gateway(settings, channel)
     gateway.recorder = Recorder(cast("Any", app.asgi_app), gateway.metrics)
     app.asgi_app = gateway.recorder  # type: ignore[method-assign, assignment] # Quart's own way
@@ -139,7 +142,8 @@ def _add_routes(app: QuartTrio, gateway: Gateway) -> None:
 async def _plain_error(error: HTTPException) -> Response:
     """Say what is wrong in one line; also for what Quart itself refuses."""
     text = f"{error.description or error.name}\n"
-    return Response(text, error.code or 500, {"Content-Type": "text/plain; charset=utf-8"})
+    headers = {**dict(error.get_headers()), "Content-Type": "text/plain; charset=utf-8"}
+    return Response(text, error.code or 500, headers)
 
 
 async def _allow_all_origins(response: Response) -> Response:

@@ -15,6 +15,7 @@ at it refuses. A test says when upstream no longer needs either part.
 import os
 from importlib.metadata import version
 from math import inf
+from typing import Any
 
 import hypercorn.protocol.h2
 import hypercorn.trio.run
@@ -36,8 +37,12 @@ class BoundedTCPServer(TCPServer):
     #: Seconds for one write; a client that takes longer to read it loses its connection.
     write_timeout = 30.0
 
-    _write_deadline = inf
-    _write: trio.CancelScope | None = None
+    def __init__(self, *args: Any) -> None:
+        """Take what hypercorn gives."""
+        super().__init__(*args)
+        self._reading = trio.CancelScope()
+        self._writes: set[trio.CancelScope] = set()
+        self._last_write_deadline = inf
 
     async def protocol_send(self, event: Event) -> None:
         """Write bytes to the client, or do what else the protocol asks for."""
@@ -65,29 +70,39 @@ class BoundedTCPServer(TCPServer):
             return 0  # full, or broken: the long way finds out
 
     async def _send_rest(self, data: bytes) -> None:
-        async with self.send_lock:
-            deadline = min(trio.current_time() + self.write_timeout, self._write_deadline)
-            # Half a frame must not be followed by another: a write is finished or is the last.
-            is_sent = False
-            with trio.CancelScope(shield=True, deadline=deadline) as self._write:
-                try:
+        # Half a frame must not be followed by another: a write is finished, or it is the last.
+        deadline = min(trio.current_time() + self.write_timeout, self._last_write_deadline)
+        is_sent = False
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:
+            self._writes.add(scope)
+            try:
+                async with self.send_lock:
                     await self.stream.send_all(data)
                     is_sent = True
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    pass  # the client is gone
-            self._write = None
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass  # the client is gone
+            finally:
+                self._writes.discard(scope)
         if not is_sent:
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        try:
             await trio.aclose_forcefully(self.stream)
             await self.protocol.handle(Closed())
+        finally:
+            # hypercorn parks its reader while a pipelined request waits, and would for good.
+            self._reading.cancel()
 
     async def _read_data(self) -> None:
         try:
-            await super()._read_data()
+            with self._reading:
+                await super()._read_data()
         finally:
             # The client has left, or the server stops: nothing is worth a long wait any more.
-            self._write_deadline = trio.current_time() + _LAST_WRITE_SECONDS
-            if self._write is not None:
-                self._write.deadline = min(self._write.deadline, self._write_deadline)
+            self._last_write_deadline = trio.current_time() + _LAST_WRITE_SECONDS
+            for scope in self._writes:
+                scope.deadline = min(scope.deadline, self._last_write_deadline)
 
 
 class BoundedStreamBuffer(StreamBuffer):

@@ -1,6 +1,7 @@
 """Reading a prompt out of an HTTP request, GET or POST, and refusing what is none."""
 
 import json
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -13,7 +14,7 @@ from relay_proto.ai import GenerateRequest
 from .relay import Encoder
 from .sse import JsonEncoder, TextEncoder
 
-__all__ = ["BadRequestError", "encoder_of", "read_prompt"]
+__all__ = ["BadRequestError", "Question", "read_question"]
 
 _ENCODERS: dict[str, type[Encoder]] = {"text": TextEncoder, "json": JsonEncoder}
 #: A query holds three fields that mean something; a flood of others is not parsed.
@@ -29,11 +30,19 @@ class BadRequestError(HTTPException):
         self.code = status.value
 
 
-async def read_prompt(request: Request, max_bytes: int) -> GenerateRequest:
-    """Return what the model is asked.
+@dataclass(frozen=True)
+class Question:
+    """What a request asks, and how the answer is to be written."""
+
+    prompt: GenerateRequest
+    encoder: Encoder
+
+
+async def read_question(request: Request, max_bytes: int) -> Question:
+    """Return what is asked; a prompt has at most ``max_bytes`` bytes in UTF-8.
 
     Raises:
-        BadRequestError: the prompt is missing, too long or not text; with the status to answer.
+        BadRequestError: a field is missing, too long or not text; with the status to answer.
 
     """
     fields = await _json_fields(request) if request.method == "POST" else _query_fields(request)
@@ -43,17 +52,11 @@ async def read_prompt(request: Request, max_bytes: int) -> GenerateRequest:
     if len(prompt.encode()) > max_bytes:
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
-    return GenerateRequest(prompt=prompt, session_id=session_id)
+    encoder = _encoder(_text(fields, "format") or request.args.get("format", "text"))
+    return Question(GenerateRequest(prompt=prompt, session_id=session_id), encoder)
 
 
-def encoder_of(request: Request) -> Encoder:
-    """Return the encoder that the ``format`` field asks for.
-
-    Raises:
-        BadRequestError: there is none of this name.
-
-    """
-    name = request.args.get("format", "text")
+def _encoder(name: str) -> Encoder:
     if name not in _ENCODERS:
         raise BadRequestError(f"format must be one of {', '.join(_ENCODERS)}")
     return _ENCODERS[name]()

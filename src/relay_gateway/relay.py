@@ -17,6 +17,7 @@ The channel is bounded (``channel_size`` events). A full one makes the reader wa
 then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
 """
 
+from abc import abstractmethod
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -47,9 +48,11 @@ _log = get_logger(__name__)
 class Encoder(Protocol):
     """How events are written; see ``sse``."""
 
+    @abstractmethod
     def token(self, text: str, /) -> bytes:
         """Encode a token."""
 
+    @abstractmethod
     def error(self, message: str, /, *, code: str, cause: str) -> bytes:
         """Encode the end of an answer that was cut short."""
 
@@ -124,8 +127,8 @@ class Relay:
     async def next_chunk(self) -> bytes:
         """Wait for an event, and return all that are there as one piece of the body.
 
-        So a write to the socket carries one token when they come one at a time, and up to
-        ``channel_size`` more when they come faster than the browser takes them.
+        So a write to the socket carries one token when they come one at a time, and as many as
+        the channel holds when they come faster than the browser takes them.
 
         Raises:
             trio.EndOfChannel: the last event has been taken.

@@ -25,6 +25,9 @@ __all__ = ["AiService", "Answer"]
 # A session id comes from outside; this much of it tells two apart.
 _LOGGED_SESSION_ID = 64
 
+# A caller whose own time is up resets the call in the moment in which ours is.
+_DEADLINE_SLACK_SECONDS = 0.1
+
 _log = get_logger(__name__)
 
 
@@ -79,7 +82,7 @@ class AiService(AiServiceBase):
 
     def _cause_of_cancellation(self, deadline: float) -> str:
         # A call is cancelled in the same way whatever ended it; the clock is what tells them apart.
-        if anyio.current_time() >= deadline:
+        if anyio.current_time() >= deadline - _DEADLINE_SLACK_SECONDS:
             return "deadline"
         return "shutdown" if self._is_stopping else "client_disconnect"
 

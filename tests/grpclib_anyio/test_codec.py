@@ -135,9 +135,7 @@ def test_any_message_of_any_type_gives_the_same_bytes_and_message(data: st.DataO
     codec, message = CompiledCodec(), data.draw(messages)
     expected = bytes(message)
     assert codec.encode(message, message_type) == expected
-    _assert_same_message(
-        codec.decode(expected, message_type), message_type.FromString(expected)
-    )
+    _assert_same_message(codec.decode(expected, message_type), message_type.FromString(expected))
 
 
 # Making a class takes milliseconds, and a shared machine takes its time.

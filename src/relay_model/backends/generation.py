@@ -52,11 +52,25 @@ class Generation:
 
     Entering starts a thread. Leaving tells the engine to stop, which it does within one step (a
     token, or one batch of a long prompt), and waits for the thread to end, shielded from
-    cancellation for at most 30 seconds.
+    cancellation, for a bounded time.
     """
 
-    def __init__(self, engine: StepwiseEngine, request: dict[str, Any]) -> None:
-        """Prepare an answer; needs a running event loop."""
+    def __init__(
+        self,
+        engine: StepwiseEngine,
+        request: dict[str, Any],
+        *,
+        stop_seconds: float = _STOP_SECONDS,
+    ) -> None:
+        """Prepare an answer; needs a running event loop.
+
+        Args:
+            engine: makes the answer, in the thread.
+            request: what the engine is asked.
+            stop_seconds: how long leaving waits for an engine that does not stop.
+
+        """
+        self._stop_seconds = stop_seconds
         self._engine = engine
         self._request = request
         self._loop = anyio.lowlevel.current_token()
@@ -81,11 +95,11 @@ class Generation:
         """Stop generating and wait until that has happened."""
         self._is_unwanted = True
         self._receive.close()
-        with anyio.move_on_after(_STOP_SECONDS, shield=True):
+        with anyio.move_on_after(self._stop_seconds, shield=True):
             await self._thread_ended.wait()
             self._thread.join()
             return
-        _log.error("engine does not stop", seconds=_STOP_SECONDS)
+        _log.error("engine does not stop", seconds=self._stop_seconds)
 
     def __aiter__(self) -> Self:
         """Read the answer, once."""

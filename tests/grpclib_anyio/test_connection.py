@@ -1,0 +1,835 @@
+"""One connection and the next: slots, GOAWAY, loss, broken protocol, connecting, writes."""
+
+# pyright: reportPossiblyUnboundVariable=false
+# In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
+
+import logging
+import random
+import struct
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+import trio
+from anyio import (
+    BrokenResourceError,
+    CancelScope,
+    create_task_group,
+    create_tcp_listener,
+    current_time,
+    run,
+    sleep,
+    sleep_forever,
+    wait_all_tasks_blocked,
+)
+from anyio.abc import ByteStream, SocketAttribute
+from grpclib.const import Cardinality, Status
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived
+from h2.settings import SettingCodes
+from hyperframe.frame import (
+    ContinuationFrame,
+    DataFrame,
+    ExtensionFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    PingFrame,
+    PushPromiseFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
+from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
+from grpclib_anyio.server import Server, Stream
+from grpclib_anyio.testing import (
+    ChannelFor,
+    ChannelOver,
+    FrameRecorder,
+    MemoryStream,
+    memory_pair,
+)
+from tests.grpclib_anyio.peer import (
+    BOTH,
+    NOTHING,
+    STREAM,
+    Call,
+    Methods,
+    Network,
+    Raw,
+    ScriptedPeer,
+    channel_to,
+    completes,
+    framed,
+    served,
+)
+
+ONE_SLOT = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+CANCEL = [ErrorCodes.CANCEL]
+STREAM_STREAM = Cardinality.STREAM_STREAM
+
+
+async def echo(stream: Stream[bytes, bytes]) -> None:
+    """Answer each message with itself."""
+    async for message in stream:
+        await stream.send_message(message)
+
+
+async def next_request(peer: ScriptedPeer) -> bytes:
+    """Wait for a request with its message; the message is the call's name."""
+    event = await peer.expect(RequestReceived)
+    while not peer.ends(event.stream_id):
+        await peer.pump()
+    return peer.data(event.stream_id)[5:]
+
+
+# -- slots --------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_calls_get_slots_in_the_order_in_which_they_came() -> None:
+    """One slot; calls b and c wait for it, in this order, while a has it."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        for name in (b"a", b"b", b"c"):
+            tasks.start_soon(Call(channel, name).run)
+            await wait_all_tasks_blocked()
+        assert channel.statistics().waiting_for_slot == 2
+        for stream_id, name in ((1, b"a"), (3, b"b"), (5, b"c")):
+            assert await next_request(network.peer) == name
+            await network.peer.settle()
+            assert channel.statistics().streams == 1
+            await network.peer.respond(stream_id, end=True)
+
+
+@pytest.mark.anyio
+async def test_cancelled_waiter_gives_up_its_place() -> None:
+    """Of b and c, which wait, b is cancelled; c is next."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        calls = [Call(channel, name) for name in (b"a", b"b", b"c")]
+        for call in calls:
+            tasks.start_soon(call.run)
+            await wait_all_tasks_blocked()
+        calls[1].scope.cancel()
+        await wait_all_tasks_blocked()
+        assert channel.statistics().waiting_for_slot == 1
+        assert await next_request(network.peer) == b"a"
+        await network.peer.respond(1, end=True)
+        assert await next_request(network.peer) == b"c"
+        await network.peer.respond(3, end=True)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("cancel_first", [True, False])
+async def test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on(
+    cancel_first: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    """The slot is freed and its next owner cancelled in one step of the scheduler."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        calls = [Call(channel, name) for name in (b"a", b"b", b"c")]
+        for call in calls:
+            tasks.start_soon(call.run)
+            await wait_all_tasks_blocked()
+        (connection,) = channel._connector.connections  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - to free the slot in place
+        held = connection.streams[1]
+        if cancel_first:
+            calls[1].scope.cancel()
+        held.release_nowait()
+        if not cancel_first:
+            calls[1].scope.cancel()
+        calls[0].scope.cancel()
+        peer = network.peer
+        await peer.settle()
+        assert peer.resets(1) == CANCEL
+        last = max(frame.stream_id for frame in peer.frames)
+        assert peer.data(last) == framed(b"c")
+        await peer.respond(last, end=True)
+        await wait_all_tasks_blocked()
+        assert [call.is_cancelled for call in calls] == [True, True, False]
+        assert calls[2].error is None
+
+
+@pytest.mark.anyio
+async def test_limit_raised_by_settings_admits() -> None:
+    """No slot at all at first, then two for three calls."""
+    network = Network(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0})
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        for name in (b"a", b"b", b"c"):
+            tasks.start_soon(Call(channel, name).run)
+            await wait_all_tasks_blocked()
+        peer = network.peer
+        await peer.settle()
+        assert channel.statistics().waiting_for_slot == 3
+        peer.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 2})
+        await peer.settle()
+        assert (channel.statistics().streams, channel.statistics().waiting_for_slot) == (2, 1)
+        assert {await next_request(peer), await next_request(peer)} == {b"a", b"b"}
+        await peer.respond(1, end=True)
+        assert await next_request(peer) == b"c"
+        await peer.respond(3, end=True)
+        await peer.respond(5, end=True)
+
+
+@pytest.mark.anyio
+async def test_slot_of_a_reset_call_is_free_at_once() -> None:
+    """A is cancelled while b waits."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        calls = [Call(channel, name) for name in (b"a", b"b")]
+        for call in calls:
+            tasks.start_soon(call.run)
+            await wait_all_tasks_blocked()
+        calls[0].scope.cancel()
+        assert await next_request(network.peer) == b"a"
+        assert await next_request(network.peer) == b"b"
+        await network.peer.respond(3, end=True)
+
+
+@pytest.mark.trio
+async def test_deadline_while_waiting_for_a_slot(autojump_clock: MockClock) -> None:
+    """The slot is never free."""
+    del autojump_clock
+    network = Network(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0})
+    async with channel_to(network) as channel:
+        call = Call(channel, timeout=3)
+        start = current_time()
+        await call.run()
+        assert (call.status, current_time()) == (Status.DEADLINE_EXCEEDED, start + 3)
+
+
+@pytest.mark.anyio
+async def test_waiters_go_to_the_next_connection() -> None:
+    """The connection says GOAWAY while b waits for the slot that a has."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        for name in (b"a", b"b"):
+            tasks.start_soon(Call(channel, name).run)
+            await wait_all_tasks_blocked()
+        first, _ = await network.accept()
+        await first.send_frames(GoAwayFrame(last_stream_id=1))
+        await wait_all_tasks_blocked()
+        assert len(network.peers) == 2
+        assert await next_request(network.peer) == b"b"
+        await network.peer.respond(1, end=True)
+        await first.respond(1, end=True)
+
+
+@pytest.mark.anyio
+async def test_waiters_go_to_the_next_connection_after_a_loss() -> None:
+    """The connection breaks: a, which had been sent, fails; b, which had not, goes elsewhere."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        calls = [Call(channel, name) for name in (b"a", b"b")]
+        for call in calls:
+            tasks.start_soon(call.run)
+            await wait_all_tasks_blocked()
+        network.peer.stream.reset_nowait()
+        await wait_all_tasks_blocked()
+        assert calls[0].status is Status.UNAVAILABLE
+        assert await next_request(network.peer) == b"b"
+        await network.peer.respond(1, end=True)
+
+
+# -- GOAWAY -------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_goaway_lets_calls_finish_and_the_next_one_goes_elsewhere() -> None:
+    """Streams 1 and 3 are open; GOAWAY says that 3 was not processed."""
+    network = Network()
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        kept, lost, later = (Call(channel, name) for name in (b"kept", b"lost", b"later"))
+        for call in (kept, lost):
+            tasks.start_soon(call.run)
+            await wait_all_tasks_blocked()
+        first, _ = await network.accept()
+        await first.settle()
+        await first.respond(1, b"one")
+        await first.send_frames(GoAwayFrame(last_stream_id=1, additional_data=b"bye"))
+        await wait_all_tasks_blocked()
+        assert lost.error is not None
+        assert lost.status is Status.UNAVAILABLE
+        assert lost.error.message == "The peer closed the connection: NO_ERROR (bye)"
+        tasks.start_soon(later.run)
+        second, stream_id = await network.accept()
+        assert second is not first
+        await second.respond(stream_id, b"other", end=True)
+        assert not network.streams[0].statistics().is_closed
+        first.queue_messages(1, b"two")
+        first.queue_trailers(1)
+        await first.read_to_end()
+        assert network.streams[0].statistics().is_closed
+    assert (kept.received, kept.error) == ([b"one", b"two"], None)
+    assert (later.received, later.error) == ([b"other"], None)
+
+
+@pytest.mark.anyio
+async def test_goaway_in_two_steps() -> None:
+    """First with the highest number, as a graceful server does, then with the last one it took."""
+    network = Network()
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        call = Call(channel)
+        tasks.start_soon(call.run)
+        peer, stream_id = await network.accept()
+        await peer.send_frames(GoAwayFrame(last_stream_id=2**31 - 1))
+        await peer.settle()
+        await peer.send_frames(GoAwayFrame(last_stream_id=stream_id))
+        await peer.respond(stream_id, b"one", end=True)
+        await peer.read_to_end()
+    assert (call.received, call.error) == ([b"one"], None)
+
+
+@pytest.mark.anyio
+async def test_goaway_on_an_idle_connection_closes_it() -> None:
+    """No call is open; the next one connects again."""
+    network = Network()
+    async with channel_to(network) as channel:
+        await completes(network, channel)
+        await network.peer.send_frames(GoAwayFrame(last_stream_id=1))
+        await network.peer.read_to_end()
+        assert network.streams[0].statistics().is_closed
+        call = Call(channel)
+        async with create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            peer, stream_id = await network.accept()
+            await peer.respond(stream_id, end=True)
+        assert (call.error, len(network.peers)) == (None, 2)
+
+
+@pytest.mark.anyio
+async def test_channel_close_resets_calls_and_connects_again() -> None:
+    """`channel.close()` within `async with`."""
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel)
+        async with create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            peer, stream_id = await network.accept()
+            channel.close()
+            await peer.read_to_end()
+        assert call.status is Status.UNAVAILABLE
+        assert peer.resets(stream_id) == CANCEL
+        assert peer.goaways() == [(ErrorCodes.NO_ERROR, b"")]
+        second = Call(channel)
+        async with create_task_group() as tasks:
+            tasks.start_soon(second.run)
+            peer, stream_id = await network.accept()
+            await peer.respond(stream_id, end=True)
+        assert (second.error, len(network.peers)) == (None, 2)
+
+
+# -- loss ---------------------------------------------------------------------------------------
+
+
+Act = Callable[[ScriptedPeer], Awaitable[None]]
+
+
+async def end_of_file(peer: ScriptedPeer) -> None:
+    await peer.stream.aclose()
+
+
+async def connection_reset(peer: ScriptedPeer) -> None:
+    peer.stream.reset_nowait()
+
+
+def sends(*frames: Frame) -> Act:
+    async def send(peer: ScriptedPeer) -> None:
+        await peer.send_frames(*frames)
+
+    return send
+
+
+def writes(data: bytes) -> Act:
+    async def write(peer: ScriptedPeer) -> None:
+        await peer.stream.send(data)
+
+    return write
+
+
+LOST = Status.UNAVAILABLE
+BROKEN = Status.INTERNAL
+#: What happens to a connection, and what its calls are told.
+EVENTS: dict[str, tuple[Act, Status]] = {
+    "eof": (end_of_file, LOST),
+    "reset": (connection_reset, LOST),
+    "garbage": (writes(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), BROKEN),
+    "oversized-frame": (writes(struct.pack(">I", 20_000)[1:] + b"\0\0\0\0\0\1"), BROKEN),
+    "invalid-hpack": (
+        sends(HeadersFrame(1, b"\xff\xff\xff\xff\xff\xff\xff", flags=["END_HEADERS"])),
+        BROKEN,
+    ),
+    "push-promise": (
+        sends(PushPromiseFrame(1, promised_stream_id=2, data=b"\x82", flags=["END_HEADERS"])),
+        BROKEN,
+    ),
+    "continuation-flood": (
+        sends(HeadersFrame(1, b"x"), *[ContinuationFrame(1, b"x") for _ in range(200)]),
+        BROKEN,
+    ),
+    "data-on-an-idle-stream": (sends(DataFrame(99, b"x")), BROKEN),
+    "data-on-stream-0": (writes(b"\0\0\1\0\0\0\0\0\0x"), BROKEN),
+    "window-of-two-gigabytes": (
+        sends(SettingsFrame(settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**31})),
+        BROKEN,
+    ),
+}
+#: What a call waits for, what the peer has done so far, and the peer's settings.
+NO_WINDOW = {SettingCodes.INITIAL_WINDOW_SIZE: 0}
+WAITS = {
+    "headers": (None, b"request"),
+    "message": (None, b"request"),
+    "window": (NO_WINDOW, b"x" * 200_000),
+    "trailers": (None, b"request"),
+}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("waits_for", WAITS)
+@pytest.mark.parametrize("event", EVENTS)
+async def test_end_of_the_connection_wakes_whoever_waits(event: str, waits_for: str) -> None:
+    """Every way in which a connection ends, and every wait of a call on it."""
+    act, status = EVENTS[event]
+    peer_settings, message = WAITS[waits_for]
+    network = Network(settings=peer_settings)
+    async with channel_to(network) as channel:
+        # The second message of those that wait for the window waits for room in the outbox.
+        call = Call(channel, message, b"more", path=BOTH, cardinality=STREAM_STREAM)
+        async with create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            peer, stream_id = await network.accept()
+            if waits_for in {"message", "trailers"}:
+                await peer.respond(stream_id)
+            if waits_for == "trailers":
+                peer.queue_messages(stream_id, b"one")
+            await peer.settle()
+            assert not call.is_over
+            await act(peer)
+            await wait_all_tasks_blocked()
+            assert call.status is status
+        assert network.streams[0].statistics().is_closed
+        network.settings = None
+        again = Call(channel)
+        async with create_task_group() as tasks:
+            tasks.start_soon(again.run)
+            peer, stream_id = await network.accept()
+            await peer.respond(stream_id, b"one", end=True)
+        assert again.received == [b"one"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("event", EVENTS)
+async def test_server_survives_the_end_of_a_connection(event: str) -> None:
+    """The same ends at a server, with a call in progress; another connection is not affected."""
+    act, _ = EVENTS[event]
+    ended: list[str] = []
+
+    async def handler(stream: Stream[bytes, bytes]) -> None:
+        await stream.recv_message()
+        try:
+            await sleep_forever()
+        finally:
+            ended.append("cleaned up")
+
+    async with served(stream=handler, both=echo) as other:
+        async with served(stream=handler) as peer:
+            await peer.request(STREAM, b"request")
+            await peer.settle()
+            await act(peer)
+            await wait_all_tasks_blocked()
+            assert ended == ["cleaned up"]
+        stream_id = await other.request(BOTH, b"request")
+        await other.settle()
+        assert other.data(stream_id) == framed(b"request")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "preface",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", b"\x00" * 100, b"PRI * "],
+    ids=["http1", "tls", "zeros", "half"],
+)
+async def test_server_and_a_client_of_another_kind(preface: bytes) -> None:
+    """Something else than HTTP/2 connects, and then its end of the connection is closed."""
+    near, far = memory_pair()
+    server = Server([Methods(stream=echo)], codec=Raw())
+    async with create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+        await far.send(preface)
+        await wait_all_tasks_blocked()
+        await far.aclose()
+    assert near.statistics().is_closed
+
+
+def _unknown(stream_id: int) -> Frame:
+    frame = ExtensionFrame(0xBE, stream_id, body=b"grease")
+    frame.body_len = len(frame.body)
+    return frame
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [_unknown(stream_id=1)],
+        [_unknown(stream_id=0)],
+        [DataFrame(1, b"") for _ in range(50)],
+        [SettingsFrame(settings={0x9999: 1})],
+        [PingFrame(0, b"12345678")],
+    ],
+    ids=["extension-on-a-stream", "extension", "empty-data", "unknown-setting", "ping"],
+)
+async def test_frames_that_are_odd_but_allowed(frames: list[Frame]) -> None:
+    """In the middle of a response that then goes on."""
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel)
+        async with create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            peer, stream_id = await network.accept()
+            await peer.respond(stream_id, b"one")
+            await peer.send_frames(*frames)
+            await peer.settle()
+            peer.queue_messages(stream_id, b"two")
+            peer.queue_trailers(stream_id)
+            await peer.flush()
+        assert call.received == [b"one", b"two"]
+
+
+@pytest.mark.anyio
+async def test_non_ascii_metadata_is_received() -> None:
+    """Bytes above 127 in a header, which RFC 9110 calls opaque."""
+    network = Network()
+    async with channel_to(network) as channel, create_task_group() as tasks:
+
+        async def call() -> None:
+            async with Call(channel).open() as stream:
+                await stream.send_message(b"request")
+                await stream.recv_initial_metadata()
+                assert stream.initial_metadata is not None
+                assert stream.initial_metadata["key"] == "\xe9"
+
+        tasks.start_soon(call)
+        peer, stream_id = await network.accept()
+        headers = [(b":status", b"200"), (b"content-type", b"application/grpc"), (b"key", b"\xe9")]
+        peer.h2.send_headers(stream_id, headers)
+        peer.queue_trailers(stream_id)
+        await peer.flush()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(), st.integers(0, 400), st.binary(max_size=60), st.booleans())
+def test_damaged_bytes_never_fail_the_process(
+    seed: int,
+    position: int,
+    damage: bytes,
+    from_client: bool,  # noqa: FBT001 - hypothesis's
+) -> None:
+    """A recorded exchange with some bytes replaced, in chunks of any size, to either side."""
+    rng = random.Random(seed)  # noqa: S311 - sizes of chunks
+    run(_damaged, rng, position, damage, from_client, backend="trio")
+
+
+def _recording(*, client_side: bool) -> bytes:
+    """Record one side of an exchange."""
+    near, far = memory_pair()
+    peer = ScriptedPeer(far, client_side=client_side)
+    peer.h2.initiate_connection()
+    if client_side:
+        headers = {":method": "POST", ":scheme": "http", ":path": BOTH, ":authority": "test"}
+        headers |= {"te": "trailers", "content-type": "application/grpc"}
+        peer.h2.send_headers(1, list(headers.items()))
+        peer.h2.send_data(1, framed(b"one", b"two"), end_stream=True)
+        peer.h2.ping(b"12345678")
+    else:
+        opening = ScriptedPeer(near, client_side=True)
+        opening.h2.initiate_connection()
+        opening.h2.send_headers(1, [(":method", "POST"), (":path", BOTH), (":scheme", "http")])
+        peer.h2.receive_data(opening.h2.data_to_send())
+        peer.queue_headers(1, ("key", "value"))
+        peer.queue_messages(1, b"one", b"two")
+        peer.queue_trailers(1)
+    return peer.h2.data_to_send()
+
+
+async def _damaged(rng: random.Random, position: int, damage: bytes, from_client: bool) -> None:  # noqa: FBT001 - as above
+    data = _recording(client_side=from_client)
+    data = data[:position] + damage + data[position + len(damage) :]
+    log = _Failures()
+    logging.getLogger("grpclib_anyio").addHandler(log)
+    async with _a_server() if from_client else _a_channel() as stream:
+        with suppress(BrokenResourceError):  # closed by the other side, which had enough
+            while data:
+                size = rng.randint(1, len(data))
+                await stream.send(data[:size])
+                data = data[size:]
+                await wait_all_tasks_blocked()
+                stream.receive_nowait()
+    logging.getLogger("grpclib_anyio").removeHandler(log)
+    assert log.messages == []
+
+
+@asynccontextmanager
+async def _a_server() -> AsyncGenerator[MemoryStream]:
+    near, far = memory_pair()
+    async with create_task_group() as tasks:
+        tasks.start_soon(Server([Methods(both=echo)], codec=Raw()).serve_connection, near)
+        yield far
+        far.close_nowait()
+
+
+@asynccontextmanager
+async def _a_channel() -> AsyncGenerator[MemoryStream]:
+    network = Network(speaks=False)
+    async with channel_to(network) as channel:
+        call = Call(channel)
+        async with create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            await wait_all_tasks_blocked()
+            yield network.peer.stream
+            network.peer.stream.close_nowait()
+    assert call.is_over
+
+
+class _Failures(logging.Handler):
+    """Notes what is logged as a bug of our own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.messages.append(f"{record.getMessage()} {record.exc_info}")
+
+
+# -- connecting ---------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_refused_connection_names_the_target() -> None:
+    """Nobody listens on the port."""
+    listener = await create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    await listener.aclose()
+    async with Channel("127.0.0.1", port, codec=Raw()) as channel:
+        for _ in range(2):
+            call = Call(channel)
+            await call.run()
+            assert call.error is not None
+            assert call.status is Status.UNAVAILABLE
+            assert f"127.0.0.1:{port}" in str(call.error.message)
+
+
+@pytest.mark.anyio
+async def test_missing_unix_socket_names_the_target(tmp_path: Path) -> None:
+    """No such path, and one that is too long for a socket."""
+    for path in (str(tmp_path / "none"), str(tmp_path / ("x" * 200))):
+        async with Channel(path=path, codec=Raw()) as channel:
+            call = Call(channel)
+            await call.run()
+            assert call.error is not None
+            assert call.status is Status.UNAVAILABLE
+            assert path in str(call.error.message)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("host", ["a..b", "x" * 70 + ".invalid"])
+async def test_impossible_host_name(host: str) -> None:
+    """A name that cannot even be encoded for DNS."""
+    async with Channel(host, 1, codec=Raw()) as channel:
+        call = Call(channel)
+        await call.run()
+        assert call.status is Status.UNAVAILABLE
+
+
+@pytest.mark.anyio
+async def test_tls_handshake_with_a_peer_that_hangs_up() -> None:
+    """The peer closes the connection when it sees the ClientHello."""
+
+    async def hang_up(stream: ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+
+    listener = await create_tcp_listener(local_host="127.0.0.1")
+    port = listener.extra(SocketAttribute.local_port)
+    async with listener, create_task_group() as tasks:
+        tasks.start_soon(listener.serve, hang_up)
+        async with Channel("127.0.0.1", port, ssl=True, codec=Raw()) as channel:
+            call = Call(channel)
+            await call.run()
+            assert call.status is Status.UNAVAILABLE
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_attempt_is_shared_and_a_cancelled_waiter_leaves_it_to_the_others(
+    autojump_clock: MockClock,
+) -> None:
+    """Two calls wait 5 s for one connection; the one that began it is cancelled."""
+    del autojump_clock
+    network = Network(before_connect=lambda: sleep(5))
+    start = current_time()
+    async with channel_to(network) as channel, create_task_group() as tasks:
+        calls = [Call(channel), Call(channel)]
+        for call in calls:
+            tasks.start_soon(call.run)
+        await sleep(1)
+        calls[0].scope.cancel()
+        await sleep(4)
+        peer, stream_id = await network.accept()
+        assert current_time() == start + 5
+        assert stream_id == 1
+        await peer.respond(stream_id, b"one", end=True)
+        await wait_all_tasks_blocked()
+        assert calls[0].is_cancelled
+        assert calls[1].received == [b"one"]
+    assert len(network.peers) == 1
+
+
+@pytest.mark.trio
+async def test_peer_that_accepts_and_says_nothing(autojump_clock: MockClock) -> None:
+    """No SETTINGS: UNAVAILABLE at exactly connect_timeout, for all who wait."""
+    del autojump_clock
+    network = Network(speaks=False)
+    start = current_time()
+    async with channel_to(network, Configuration(connect_timeout=7)) as channel:
+        calls = [Call(channel), Call(channel)]
+        async with create_task_group() as tasks:
+            for call in calls:
+                tasks.start_soon(call.run)
+        assert current_time() == start + 7
+        for call in calls:
+            assert call.error is not None
+            assert call.status is Status.UNAVAILABLE
+            assert "memory:50051" in str(call.error.message)
+    assert len(network.peers) == 1
+
+
+@pytest.mark.trio
+async def test_connecting_that_takes_too_long(autojump_clock: MockClock) -> None:
+    """The socket is not even open at connect_timeout."""
+    del autojump_clock
+    network = Network(before_connect=lambda: sleep(1000))
+    start = current_time()
+    async with channel_to(network, Configuration(connect_timeout=7)) as channel:
+        call = Call(channel)
+        await call.run()
+        assert (call.status, current_time()) == (Status.UNAVAILABLE, start + 7)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("speaks", [True, False])
+async def test_leaving_the_channel_while_it_connects(
+    autojump_clock: MockClock,
+    speaks: bool,  # noqa: FBT001 - pytest's
+) -> None:
+    """Cancelled around the channel before the socket is open, or before SETTINGS came."""
+    del autojump_clock
+    network = Network(speaks=False, before_connect=(lambda: sleep(1000)) if speaks else None)
+    start = current_time()
+    with CancelScope() as scope:
+        async with channel_to(network) as channel, create_task_group() as tasks:
+            tasks.start_soon(Call(channel).run)
+            await wait_all_tasks_blocked()
+            scope.cancel()
+    assert current_time() == start
+    assert all(stream.statistics().is_closed for stream in network.streams)
+
+
+@pytest.mark.anyio
+async def test_failed_attempt_is_followed_by_another() -> None:
+    """The server is down, then up."""
+    failures = [ConnectionRefusedError("down"), ConnectionRefusedError("down")]
+
+    async def refuse() -> None:
+        if failures:
+            raise failures.pop()
+
+    network = Network(before_connect=refuse)
+    async with channel_to(network) as channel:
+        for _ in range(2):
+            call = Call(channel)
+            await call.run()
+            assert call.error is not None
+            assert call.error.message == "Cannot connect to memory:50051: down"
+        await completes(network, channel)
+
+
+# -- writes -------------------------------------------------------------------------------------
+
+
+async def _cancelled_after(steps: int) -> bool:
+    """Cancel a call after so many steps of the scheduler; whether it was still going on."""
+    recorders: list[FrameRecorder] = []
+
+    def record(stream: ByteStream) -> ByteStream:
+        recorders.append(FrameRecorder(stream))
+        return recorders[-1]
+
+    async with ChannelFor([Methods(both=echo)], Raw(), wrap=record) as channel:
+        call = Call(channel, *[b"x" * 50_000] * 4, path=BOTH, cardinality=STREAM_STREAM)
+        async with create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+            call.scope.cancel()
+        again = Call(channel, b"again", path=BOTH, cardinality=STREAM_STREAM)
+        await again.run()
+        assert (again.received, again.error) == ([b"again"], None)
+        await wait_all_tasks_blocked()
+        assert channel.statistics() == NOTHING
+        assert not any(recorder.is_torn for recorder in recorders)
+        resets = [f for r in recorders for f in r.sent if isinstance(f, RstStreamFrame)]
+        assert len(recorders) == 1
+        assert len(resets) <= 1
+    return call.is_cancelled
+
+
+@pytest.mark.trio
+async def test_call_cancelled_at_every_checkpoint_leaves_whole_frames() -> None:
+    """From the first step of the scheduler to the call's last; then one more call completes."""
+    steps = 0
+    while await _cancelled_after(steps):
+        steps += 1
+    assert steps > 10
+
+
+@pytest.mark.trio
+async def test_stream_of_small_writes_is_parsed_byte_by_byte() -> None:
+    """Every read and every write is of one byte."""
+    near, far = memory_pair(buffer_size=1)
+    server = Server([Methods(both=echo)], codec=Raw())
+    async with create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+
+        async def connect() -> ByteStream:
+            return far
+
+        async with ChannelOver(connect, codec=Raw()) as channel:
+            call = Call(channel, b"one", b"", b"three", path=BOTH, cardinality=STREAM_STREAM)
+            await call.run()
+    assert call.received == [b"one", b"", b"three"]
+
+
+@pytest.mark.anyio
+async def test_peer_that_sends_pings_and_does_not_read_is_dropped() -> None:
+    """Answers to pings pile up past max_write_buffer_size."""
+    config = Configuration(max_write_buffer_size=100_000)
+    near, far = memory_pair()
+    server = Server([Methods(both=echo)], codec=Raw(), config=config)
+    async with create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+        peer = ScriptedPeer(far, client_side=True)
+        await peer.start()
+        flood = b"".join(PingFrame(0, b"12345678").serialize() for _ in range(1_000))
+        flood += SettingsFrame(0).serialize() * 1_000
+        with suppress(BrokenResourceError):
+            for _ in range(100):
+                await far.send(flood)
+    assert near.statistics().is_closed

@@ -1,0 +1,40 @@
+"""The gateway as an application, in front of a model in the same process."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import trio
+from anyio.abc import ByteStream
+
+from grpclib_anyio.server import Server
+from grpclib_anyio.testing import ChannelOver, memory_pair
+from relay_gateway.app import create_app
+from relay_gateway.settings import GatewaySettings
+from tests.relay_gateway.asgi import Application, Client, started
+from tests.relay_gateway.models import Model, Wire
+
+STREAM = "/api/ai/stream"
+ASK = f"{STREAM}?prompt=hi&session_id=s"
+
+
+@asynccontextmanager
+async def gateway_to(
+    model: Model,
+    wire: Wire | None = None,
+    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+) -> AsyncGenerator[Client]:
+    """Start the application on a channel of its own, which it opens and closes."""
+    server, wire = Server([model]), wire or Wire()
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> ByteStream:
+            await trio.lowlevel.checkpoint()
+            near, far = memory_pair()
+            nursery.start_soon(server.serve_connection, far)
+            return wire.wrap(near)
+
+        application = create_app(GatewaySettings(**settings), channel=ChannelOver(connect))
+        async with started(cast("Application", application)) as client:
+            yield client
+        # No connection outlives the application: the model's side has nothing left to serve.

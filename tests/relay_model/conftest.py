@@ -1,0 +1,31 @@
+"""A real engine for the tests that need one, and logging put back as it was."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from relay_model.backends.llama import Engine, bundled_weights
+from tests.relay_model.installed import NOT_INSTALLED
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    """Give llama.cpp with SmolLM2 and one slot, loaded once; skip where it is not installed."""
+    if NOT_INSTALLED:
+        pytest.skip(f"not installed: {', '.join(NOT_INSTALLED)}")
+    loaded = Engine(bundled_weights(), context_size=2048, slots=1, threads=1, verbose=False)
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Undo what a test configures."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()

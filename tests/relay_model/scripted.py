@@ -1,0 +1,133 @@
+"""Engines and backends that do as they are told, and say how far they got."""
+
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Self, cast
+
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
+
+from grpclib_anyio.client import Channel
+from relay_proto.ai import AiServiceStub
+
+Step = dict[str, Any]
+
+# Seconds; only a test that fails waits as long as this.
+PATIENCE = 10.0
+
+
+def says(text: str, finish_reason: str | None = None) -> Step:
+    """Make a step as llama.cpp reports it."""
+    return {"choices": [{"finish_reason": finish_reason, "index": 0, "delta": {"content": text}}]}
+
+
+LAST: Step = {"choices": [{"finish_reason": "stop", "index": 0, "delta": {}}]}
+
+
+class ScriptedEngine:
+    """Takes the steps of its script in the thread that asks for an answer, or raises them."""
+
+    def __init__(self, *script: Step | Exception) -> None:
+        self._script: Iterable[Step | Exception] = script
+        self._offered = 0
+        self._changed = threading.Condition()
+        self.requests: list[dict[str, Any]] = []
+        self.was_told_to_stop = False
+
+    @property
+    def offered(self) -> int:
+        """How many steps it has asked to take."""
+        return self._offered
+
+    def answer(self, request: dict[str, Any], on_step: Callable[[Step], bool]) -> None:
+        self.requests.append(request)
+        for step in self._script:
+            self._count()
+            if isinstance(step, Exception):
+                raise step
+            if on_step(step):
+                self.was_told_to_stop = True
+                return
+
+    async def until_offered(self, count: int) -> None:
+        """Wait until it has asked to take so many steps."""
+        await anyio.to_thread.run_sync(self._wait, count)
+
+    def _count(self) -> None:
+        with self._changed:
+            self._offered += 1
+            self._changed.notify_all()
+
+    def _wait(self, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._offered >= count, PATIENCE)
+
+
+class EndlessEngine:
+    """Never ends an answer by itself."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def answer(self, request: dict[str, Any], on_step: Callable[[Step], bool]) -> None:
+        del request
+        is_told_to_stop = False
+        while not is_told_to_stop:
+            self.steps += 1
+            is_told_to_stop = on_step(says(f"{self.steps} "))
+
+
+class ThinkingEngine(EndlessEngine):
+    """Takes its first step when it is let to, as an engine does that reads a long prompt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_thought = threading.Event()
+
+    def answer(self, request: dict[str, Any], on_step: Callable[[Step], bool]) -> None:
+        assert self.has_thought.wait(PATIENCE)
+        super().answer(request, on_step)
+
+
+class ScriptedBackend:
+    """Answers with the pieces of its script, raises its errors, and sleeps for its numbers."""
+
+    def __init__(self, *script: str | float | Exception) -> None:
+        self._script = script
+        self.prompts: list[tuple[str, str]] = []
+        self.left = anyio.Event()
+
+    @asynccontextmanager
+    async def stream(
+        self, prompt: str, *, session_id: str
+    ) -> AsyncGenerator[AsyncIterator[str], None]:
+        self.prompts.append((prompt, session_id))
+        try:
+            yield _Pieces(self._script)
+        finally:
+            self.left.set()
+
+
+class _Pieces:
+    def __init__(self, script: Iterable[str | float | Exception]) -> None:
+        self._script = iter(script)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        await anyio.lowlevel.checkpoint()
+        for piece in self._script:
+            if isinstance(piece, Exception):
+                raise piece
+            if isinstance(piece, str):
+                return piece
+            await anyio.sleep(piece)
+        raise StopAsyncIteration
+
+
+def stub_of(channel: Channel) -> AiServiceStub:
+    """Make a stub: a channel of ours is one of grpclib's to whoever uses it, though not by type."""
+    return AiServiceStub(cast("Any", channel))

@@ -1,0 +1,221 @@
+"""The service as a caller sees it, over the real transport, and what the log says of each call."""
+
+import math
+from collections.abc import AsyncGenerator, MutableMapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+import structlog
+import trio
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from trio.testing import MockClock
+
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
+from relay_model.errors import BackendError
+from relay_model.service import AiService
+from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
+from tests.relay_model.scripted import ScriptedBackend, stub_of
+
+PROMPT = "a secret"
+FOREVER = math.inf
+
+
+@asynccontextmanager
+async def served(backend: ScriptedBackend) -> AsyncGenerator[AiServiceStub, None]:
+    """Give a stub whose calls the backend answers."""
+    async with anyio.create_task_group() as tasks:
+        ((host, port),) = await tasks.start(Server([AiService(backend)]).serve, "127.0.0.1", 0)
+        async with Channel(host, port) as channel:
+            yield stub_of(channel)
+        tasks.cancel_scope.cancel()
+
+
+async def ask(stub: AiServiceStub, prompt: str = PROMPT, **options: Any) -> list[tuple[str, bool]]:  # noqa: ANN401 - of a call
+    """Give the token and the mark of each message."""
+    request = GenerateRequest(prompt=prompt, session_id="s")
+    return [(message.token, message.done) async for message in stub.generate(request, **options)]
+
+
+async def refusal(stub: AiServiceStub, prompt: str = PROMPT) -> tuple[Status, str | None]:
+    with pytest.raises(GRPCError) as raised:
+        await ask(stub, prompt)
+    return raised.value.status, raised.value.message
+
+
+def ended(log: list[MutableMapping[str, Any]]) -> MutableMapping[str, Any]:
+    """Give the one line that says how a request ended."""
+    (line,) = [event for event in log if event["event"] == "request ended"]
+    assert PROMPT not in str(line)
+    return line
+
+
+@pytest.mark.anyio
+async def test_text_is_sent_piece_by_piece_and_then_done() -> None:
+    backend = ScriptedBackend("a ", "", "\n\nevent: done", "\U0001f469\u200d\U0001f680")
+    async with served(backend) as stub:
+        assert await ask(stub) == [
+            ("a ", False),
+            ("", False),
+            ("\n\nevent: done", False),
+            ("\U0001f469\u200d\U0001f680", False),
+            ("", True),
+        ]
+    assert backend.prompts == [(PROMPT, "s")]
+
+
+@pytest.mark.anyio
+async def test_an_empty_prompt_is_refused() -> None:
+    backend = ScriptedBackend("x")
+    async with served(backend) as stub:
+        assert await refusal(stub, "") == (Status.INVALID_ARGUMENT, "The prompt is empty.")
+    assert not backend.prompts
+
+
+@pytest.mark.anyio
+async def test_a_backends_error_is_the_callers_status() -> None:
+    failure = BackendError(Status.RESOURCE_EXHAUSTED, "Try later.", detail="quota of key 4711")
+    with structlog.testing.capture_logs() as log:
+        async with served(ScriptedBackend("half ", failure)) as stub:
+            assert await refusal(stub) == (Status.RESOURCE_EXHAUSTED, "Try later.")
+    line = ended(log)
+    assert (line["cause"], line["log_level"]) == ("model_error", "warning")
+    assert (line["status"], line["error"]) == ("RESOURCE_EXHAUSTED", "quota of key 4711")
+    assert line["tokens"] == 1
+
+
+@pytest.mark.anyio
+async def test_a_fault_in_a_backend_is_not_shown_to_the_caller() -> None:
+    fault = ZeroDivisionError("in layer 7")
+    with structlog.testing.capture_logs() as log:
+        async with served(ScriptedBackend("half ", fault)) as stub:
+            assert await refusal(stub) == (Status.INTERNAL, "The model failed.")
+    assert ended(log)["cause"] == "model_error"
+    assert ended(log)["exc_info"] is fault
+
+
+@pytest.mark.anyio
+async def test_a_caller_that_leaves_ends_the_backends_answer() -> None:
+    backend = ScriptedBackend("x", FOREVER)
+    with structlog.testing.capture_logs() as log:
+        async with served(backend) as stub:
+            with anyio.CancelScope() as scope:
+                async for message in stub.generate(GenerateRequest(prompt=PROMPT)):
+                    if message.token:
+                        scope.cancel()
+            with anyio.fail_after(5):
+                await backend.left.wait()
+            assert await refusal(stub, "") == (Status.INVALID_ARGUMENT, "The prompt is empty.")
+    assert [event["cause"] for event in log] == ["client_disconnect", "model_error"]
+
+
+@pytest.mark.anyio
+async def test_a_deadline_ends_the_backends_answer() -> None:
+    backend = ScriptedBackend("x", FOREVER)
+    with structlog.testing.capture_logs() as log:
+        async with served(backend) as stub:
+            with pytest.raises(GRPCError) as raised:
+                await ask(stub, timeout=0.2)
+            with anyio.fail_after(5):
+                await backend.left.wait()
+    assert raised.value.status is Status.DEADLINE_EXCEEDED
+    assert ended(log)["cause"] == "deadline"
+
+
+# -- without a transport, where time can be exact -----------------------------------------------
+
+
+async def messages_of(service: AiService, session_id: str = "s") -> list[GenerateResponse]:
+    request = GenerateRequest(prompt=PROMPT, session_id=session_id)
+    async with service.generate(request) as messages:
+        return [message async for message in messages]
+
+
+@pytest.mark.trio
+async def test_the_log_says_how_soon_and_how_fast(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    with structlog.testing.capture_logs() as log:
+        await messages_of(
+            AiService(ScriptedBackend(2.0, "a", 0.5, "b", 0.5, "c", 0.5, "d", 0.5, "e"))
+        )
+    assert ended(log) == {
+        "event": "request ended",
+        "log_level": "info",
+        "cause": "done",
+        "session_id": "s",
+        "tokens": 5,
+        "seconds": 4.0,
+        "first_token_seconds": 2.0,
+        "tokens_per_second": 2.0,
+    }
+
+
+@pytest.mark.trio
+async def test_the_log_leaves_out_what_there_was_not(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    with structlog.testing.capture_logs() as log, trio.move_on_after(1):
+        await messages_of(AiService(ScriptedBackend(2.0, "a")), session_id="x" * 1000)
+    line = ended(log)
+    assert (line["cause"], line["tokens"], line["seconds"]) == ("deadline", 0, 1.0)
+    assert not {"first_token_seconds", "tokens_per_second"} & line.keys()
+    assert line["session_id"] == "x" * 64
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("seconds", "cause"), [(9.8, "client_disconnect"), (9.95, "deadline"), (10.0, "deadline")]
+)
+async def test_reset_at_its_deadline_a_call_has_met_it(
+    seconds: float, cause: str, autojump_clock: MockClock
+) -> None:
+    del autojump_clock
+
+    async def answer() -> None:
+        with anyio.move_on_after(10):
+            await messages_of(AiService(ScriptedBackend(FOREVER)))
+
+    with structlog.testing.capture_logs() as log:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer)
+            await anyio.sleep(seconds)
+            tasks.cancel_scope.cancel()
+    assert ended(log)["cause"] == cause
+
+
+@pytest.mark.anyio
+async def test_what_cannot_be_sent_is_not_the_models_fault() -> None:
+    answer = AiService(ScriptedBackend("x")).generate(GenerateRequest(prompt=PROMPT))
+    with structlog.testing.capture_logs() as log, pytest.raises(GRPCError) as raised:
+        async with answer:
+            raise GRPCError(Status.UNAVAILABLE, "connection lost")
+    assert raised.value.message == "connection lost"
+    assert ended(log)["cause"] == "client_disconnect"
+
+
+@pytest.mark.anyio
+async def test_a_complete_answer_stays_complete() -> None:
+    async with AiService(ScriptedBackend()).generate(GenerateRequest(prompt=PROMPT)) as answer:
+        assert [message.done async for message in answer] == [True]
+        assert [message.done async for message in answer] == []
+
+
+@pytest.mark.anyio
+async def test_cancelled_once_stopped_the_cause_is_shutdown() -> None:
+    service = AiService(ScriptedBackend(FOREVER))
+    with structlog.testing.capture_logs() as log:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(messages_of, service)
+            await anyio.wait_all_tasks_blocked()
+            service.stop_nowait()
+            tasks.cancel_scope.cancel()
+    assert ended(log)["cause"] == "shutdown"
+
+
+@pytest.mark.anyio
+async def test_an_answer_is_read_in_its_context() -> None:
+    answer = AiService(ScriptedBackend("x")).generate(GenerateRequest(prompt=PROMPT))
+    with pytest.raises(RuntimeError, match="inside its context"):
+        await anext(answer)
