@@ -1,6 +1,7 @@
 """What every test gets: an event loop, a browser, and a check that nothing is left behind."""
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+import structlog
 
 from tests.hang_report import task_stacks
 
@@ -61,6 +63,17 @@ def chromium() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Undo what a test configures."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,7 +30,7 @@ def _trio_stacks() -> Iterator[str]:
         root = trio.lowlevel.current_root_task()
     except RuntimeError:
         return
-    tasks = [root]
+    tasks = [root] if root else []
     while tasks:
         task = tasks.pop()
         tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]

@@ -7,9 +7,9 @@ trio and on asyncio.
 import ssl as ssl_module
 from ipaddress import AddressValueError, IPv6Address
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from anyio import current_time
+import anyio
 from anyio.abc import ByteStream
 from grpclib.client import (
     StreamStreamMethod,
@@ -31,6 +31,12 @@ from .config import for_client
 from .connection import ConnectionStatistics
 from .connector import Address, Connector
 
+if TYPE_CHECKING:
+    # What generated stubs and grpclib's method classes say that they take.
+    from grpclib.client import Channel as _GrpclibChannel
+else:
+    _GrpclibChannel = object
+
 __all__ = [
     "Channel",
     "Stream",
@@ -44,7 +50,7 @@ _SendType = TypeVar("_SendType")
 _RecvType = TypeVar("_RecvType")
 
 
-class Channel:
+class Channel(_GrpclibChannel):
     """One connection to a server, shared by all calls that are made on it.
 
     An async context manager. The connection is made by the first call and again after a loss; a
@@ -124,7 +130,7 @@ class Channel:
         """Connect a byte stream to the server; a subclass may make it in another way."""
         return await self._address.connect()
 
-    def request(
+    def request(  # type: ignore[override] # the same methods in another class
         self,
         name: str,
         cardinality: Cardinality,
@@ -168,7 +174,7 @@ def _earliest(timeout: float | None, deadline: Deadline | None) -> float | None:
     remaining = [] if timeout is None else [timeout]
     if deadline is not None:
         remaining.append(deadline.time_remaining())
-    return current_time() + min(remaining) if remaining else None
+    return anyio.current_time() + min(remaining) if remaining else None
 
 
 def _authority(address: Address) -> str:
@@ -181,8 +187,10 @@ def _authority(address: Address) -> str:
 def _tls_context(
     ssl: bool | ssl_module.SSLContext | ssl_module.DefaultVerifyPaths | None,  # noqa: FBT001 - grpclib's
 ) -> ssl_module.SSLContext | None:
-    if isinstance(ssl, ssl_module.SSLContext) or not ssl:
-        return ssl or None
+    if isinstance(ssl, ssl_module.SSLContext):
+        return ssl
+    if not ssl:
+        return None
     paths = ssl if isinstance(ssl, ssl_module.DefaultVerifyPaths) else None
     context = ssl_module.create_default_context(
         cafile=paths and paths.cafile, capath=paths and paths.capath

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
-from anyio import CancelScope, current_time, sleep_until
+import anyio
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchChannelEvents
@@ -58,7 +58,7 @@ class Client:
 @contextmanager
 def _until(deadline: float | None) -> Iterator[None]:
     """Bound the awaits inside, and nothing that the caller does between them."""
-    with CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
+    with anyio.CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
         yield
     if scope.cancelled_caught:
         raise DeadlineExceededError
@@ -104,7 +104,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._dispatch = client.dispatch
         self._codec = client.codec
         self._open_stream: MessageStream | None = None
-        self._timer: CancelScope | None = None
+        self._timer: anyio.CancelScope | None = None
         self._message_sent = False
         self._end_sent = False
         self._is_cancelled = False
@@ -224,7 +224,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         return self._open_stream
 
     async def _request_headers(self) -> Callable[[], Headers]:
-        if self._deadline is not None and self._deadline <= current_time():
+        if self._deadline is not None and self._deadline <= anyio.current_time():
             raise DeadlineExceededError
         kind = content_type(self._codec)
         (metadata,) = await self._dispatch.send_request(
@@ -252,20 +252,20 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
     def _timeout_header(self) -> Headers:
         if self._deadline is None:
             return []
-        return [("grpc-timeout", encode_timeout(self._deadline - current_time()))]
+        return [("grpc-timeout", encode_timeout(self._deadline - anyio.current_time()))]
 
     def _opened(self, connection: Connection, stream: MessageStream) -> None:
         self._open_stream = stream
         self.peer = Peer(connection.transport)
         if self._deadline is not None:
             stream.deadline = self._deadline
-            self._timer = CancelScope()
+            self._timer = anyio.CancelScope()
             self._client.connector.tasks.start_soon(self._expire, name="deadline of a call")
 
     async def _expire(self) -> None:
         timer, deadline = cast("CancelScope", self._timer), cast("float", self._deadline)
         with timer:
-            await sleep_until(deadline)
+            await anyio.sleep_until(deadline)
             self._stream.abort_nowait(DeadlineExceededError())
 
     async def _finish(self) -> None:
@@ -338,7 +338,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         raise GRPCError(status, message, details)
 
     def _is_late(self) -> bool:
-        return self._deadline is not None and current_time() >= self._deadline
+        return self._deadline is not None and anyio.current_time() >= self._deadline
 
 
 _STATUSES = {str(status.value): status for status in Status}
@@ -353,4 +353,4 @@ def _decode(headers: Headers) -> Metadata:
 
 def _grpclib_deadline(deadline: float | None) -> Deadline | None:
     """Express a time on the loop's clock on grpclib's, for those who listen to events."""
-    return None if deadline is None else Deadline.from_timeout(deadline - current_time())
+    return None if deadline is None else Deadline.from_timeout(deadline - anyio.current_time())

@@ -29,16 +29,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Self, cast
 
-from anyio import (
-    BrokenResourceError,
-    CancelScope,
-    ClosedResourceError,
-    EndOfStream,
-    Event,
-    aclose_forcefully,
-    create_task_group,
-    current_time,
-)
+import anyio
 from anyio.abc import ByteStream
 from grpclib.const import Status
 from h2 import events as h2_events
@@ -68,7 +59,7 @@ _TOO_MANY_PINGS = b"too_many_pings"
 
 #: What a byte stream raises when it has ended. TLS adds its own errors, which are OSErrors, and
 #: may find the peer's end while it sends.
-_LOSSES = (EndOfStream, BrokenResourceError, ClosedResourceError, OSError)
+_LOSSES = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
 _log = logging.getLogger("grpclib_anyio")
 
@@ -117,16 +108,16 @@ class Connection:
         self._sending: deque[MessageStream] = deque()
         self._blocked: set[MessageStream] = set()
         self._open_count = 0
-        self._slot_queue: dict[Event, None] = {}
+        self._slot_queue: dict[anyio.Event, None] = {}
         self._is_closing = False
 
     async def __aenter__(self) -> Self:
         """Start the tasks; not a checkpoint."""
-        self.last_received = current_time()
-        self._ready = Event()
-        self._closed = Event()
-        self._scope = CancelScope(shield=True)
-        self._tasks = create_task_group()
+        self.last_received = anyio.current_time()
+        self._ready = anyio.Event()
+        self._closed = anyio.Event()
+        self._scope = anyio.CancelScope(shield=True)
+        self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         self._tasks.start_soon(self._run, name=f"{self!r}")
         return self
@@ -194,7 +185,7 @@ class Connection:
                 self.reset_nowait(stream, ErrorCodes.CANCEL)
         self._h2.goaway(code, detail)
         self._end(unavailable(message or "The connection was closed"))
-        self._scope.deadline = current_time() + self._config.close_timeout
+        self._scope.deadline = anyio.current_time() + self._config.close_timeout
 
     # -- for calls ------------------------------------------------------------------------------
 
@@ -243,8 +234,7 @@ class Connection:
         if self._is_closing or stream.is_closed:
             return
         stream.is_reset = True
-        # h2 has read all that one read gave, and its events are handled after that: it may know
-        # of the stream's end before we do.
+        # A frame with END_STREAM closes the stream in h2 before we have handled what it means.
         with suppress(StreamClosedError):
             self._h2.reset_stream(stream.id, code)
         self._stream_closed()
@@ -260,7 +250,7 @@ class Connection:
     async def _run(self) -> None:
         with self._scope:
             try:
-                async with create_task_group() as tasks:
+                async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._reader, name="reader")
                     tasks.start_soon(self._writer, name="writer")
                     tasks.start_soon(self._keepalive, name="keepalive")
@@ -269,13 +259,13 @@ class Connection:
                 _log.exception("%r failed", self)
             finally:
                 self._lose("The connection was closed")
-                await aclose_forcefully(self.transport)
+                await anyio.aclose_forcefully(self.transport)
 
     async def _reader(self) -> None:
         try:
             while True:
                 data = await self.transport.receive(_READ_SIZE)
-                self.last_received = current_time()
+                self.last_received = anyio.current_time()
                 self._receive(data)
         except _LOSSES as error:
             self._lose(_describe_loss(error))
@@ -372,7 +362,7 @@ class Connection:
             return
         _log.warning("%r: the peer broke the protocol: %s", self, error)
         self._end(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
-        self._scope.deadline = current_time() + self._config.close_timeout
+        self._scope.deadline = anyio.current_time() + self._config.close_timeout
 
     def _request_received(self, event: h2_events.RequestReceived) -> None:
         if self.on_request is None or self._open_count >= self._config.max_concurrent_streams:
@@ -464,7 +454,7 @@ class Connection:
     async def _wait_for_turn(self) -> None:
         # A turn is no slot: only opening a stream takes one. So there is nothing to give back
         # when a task is cancelled here, except the turn, which goes to the next in the queue.
-        turn = Event()
+        turn = anyio.Event()
         self._slot_queue[turn] = None
         self._admit()
         try:
@@ -520,7 +510,7 @@ class Connection:
 
 
 def _describe_loss(error: Exception) -> str:
-    if isinstance(error, EndOfStream):
+    if isinstance(error, anyio.EndOfStream):
         return "The peer closed the connection"
     return f"The connection was lost: {error.__cause__ or error!r}"
 

@@ -6,16 +6,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
-from anyio import (
-    CancelScope,
-    Event,
-    aclose_forcefully,
-    connect_tcp,
-    connect_unix,
-    create_task_group,
-    fail_after,
-    move_on_after,
-)
+import anyio
 from anyio.abc import ByteStream, TaskGroup
 from anyio.streams.tls import TLSAttribute
 
@@ -51,15 +42,15 @@ class Address:
 
         """
         if self.path is not None:
-            return await self._wrap(await connect_unix(self.path))
-        return await self._wrap(await connect_tcp(self.host, self.port))
+            return await self._wrap(await anyio.connect_unix(self.path))
+        return await self._wrap(await anyio.connect_tcp(self.host, self.port))
 
     async def _wrap(self, stream: ByteStream) -> ByteStream:
         if self.ssl is None:
             return stream
         secured = await wrap_tls(stream, self.ssl, hostname=self.tls_name or self.host)
         if secured.extra(TLSAttribute.alpn_protocol) != "h2":
-            await aclose_forcefully(secured)
+            await anyio.aclose_forcefully(secured)
             text = "the peer does not speak HTTP/2 (ALPN)"
             raise OSError(text)
         return secured
@@ -69,7 +60,7 @@ class _Attempt:
     """One attempt to connect, and those who wait for it."""
 
     def __init__(self) -> None:
-        self.done = Event()
+        self.done = anyio.Event()
         self.connection: Connection | None = None
         self.problem = "The channel is closed"
 
@@ -103,7 +94,7 @@ class Connector:
 
     async def __aenter__(self) -> Self:
         """Open the task group; connects to nothing yet."""
-        tasks = create_task_group()
+        tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks
         return self
@@ -179,13 +170,13 @@ class Connector:
             self._finish(attempt)
 
     async def _open_transport(self) -> ByteStream:
-        with fail_after(self.config.connect_timeout):
+        with anyio.fail_after(self.config.connect_timeout):
             return await self._connect()
 
     async def _run_connection(self, transport: ByteStream, attempt: _Attempt) -> None:
         # Shielded, because a connection must outlive its calls, which are cancelled with the
         # scope around the channel. __aexit__ closes it, and that ends both waits below.
-        with CancelScope(shield=True):
+        with anyio.CancelScope(shield=True):
             async with Connection(transport, self.config, client_side=True) as connection:
                 self._connections.add(connection)
                 try:
@@ -198,7 +189,7 @@ class Connector:
     async def _make_ready(self, connection: Connection, attempt: _Attempt) -> None:
         if self._tasks is None:  # closed while connecting
             connection.close_nowait()
-        with move_on_after(self.config.connect_timeout) as scope:
+        with anyio.move_on_after(self.config.connect_timeout) as scope:
             await connection.wait_ready()
         if scope.cancelled_caught:
             raise unavailable("the peer sends no SETTINGS")

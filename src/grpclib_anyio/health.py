@@ -50,7 +50,9 @@ class Health:
 
     def __init__(self, statuses: Mapping[str, ServingStatus] | None = None) -> None:
         """Start with ``statuses`` by service; if there are none, the server is SERVING."""
-        self._statuses = dict(statuses or {"": ServingStatus.SERVING})
+        self._statuses: dict[str, ServingStatus] = {"": ServingStatus(ServingStatus.SERVING)}
+        if statuses is not None:
+            self._statuses = dict(statuses)
         self._changed = Wakeup()
 
     def set_nowait(self, service: str, status: ServingStatus) -> None:

@@ -7,7 +7,7 @@ keeps a server from being kept busy by clients that find out too often.
 from collections.abc import Callable
 from typing import Protocol
 
-from anyio import current_time, sleep, sleep_until
+import anyio
 
 from .config import Configuration
 from .wakeup import Wakeup
@@ -56,10 +56,10 @@ class Pinger:
         """
         while True:
             await self._wait_for_silence(time)
-            self._last_ping = current_time()
+            self._last_ping = anyio.current_time()
             self._pings_without_data += 1
             self._connection.ping_nowait()
-            await sleep(self._config._keepalive_timeout)  # noqa: SLF001 - grpclib's name
+            await anyio.sleep(self._config._keepalive_timeout)  # noqa: SLF001 - grpclib's name
             if self._connection.last_received < self._last_ping:
                 on_dead()
                 return
@@ -69,14 +69,14 @@ class Pinger:
         while True:
             if not (self._connection.has_calls or self._permitted_without_calls):
                 await self._opened.wait()
-                since = current_time()
+                since = anyio.current_time()
             due = max(since, self._connection.last_received) + time
-            if due > current_time():
-                await sleep_until(due)
+            if due > anyio.current_time():
+                await anyio.sleep_until(due)
             elif self._may_ping():
                 return
             else:
-                await sleep(time)
+                await anyio.sleep(time)
 
     @property
     def _permitted_without_calls(self) -> bool:
@@ -89,7 +89,7 @@ class Pinger:
         if self._pings_without_data == 0:
             return True
         return (limit == 0 or self._pings_without_data < limit) and (
-            current_time() >= self._last_ping + interval
+            anyio.current_time() >= self._last_ping + interval
         )
 
 
@@ -110,7 +110,7 @@ class Strikes:
 
     def is_out(self) -> bool:
         """Take note of a ping and return whether the client has had its last chance."""
-        now = current_time()
+        now = anyio.current_time()
         if now < self._last + self._interval:
             self._count += 1
         self._last = now

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from anyio import current_time
+import anyio
 from anyio.lowlevel import checkpoint
 from grpclib.const import Status
 from h2.errors import ErrorCodes
@@ -415,7 +415,7 @@ class MessageStream:
 
     def _is_late(self, error: GRPCError) -> bool:
         is_cancelled = error.status is Status.CANCELLED
-        return is_cancelled and self.deadline is not None and current_time() >= self.deadline
+        return is_cancelled and self.deadline is not None and anyio.current_time() >= self.deadline
 
     def _raise_if_truncated(self) -> None:
         # A peer that gave up within a message says why in its trailers, and that is worth more.

@@ -20,16 +20,7 @@ import logging
 import ssl as ssl_module
 from collections.abc import Collection, Sequence
 
-from anyio import (
-    TASK_STATUS_IGNORED,
-    BrokenResourceError,
-    create_task_group,
-    create_tcp_listener,
-    create_unix_listener,
-    fail_after,
-    move_on_after,
-    sleep,
-)
+import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 from grpclib._typing import IServable
 from grpclib.config import Configuration as GrpclibConfiguration
@@ -111,7 +102,7 @@ class Server:
         *,
         path: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
-        task_status: TaskStatus[Sequence[BoundAddress]] = TASK_STATUS_IGNORED,
+        task_status: TaskStatus[Sequence[BoundAddress]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen, and serve until cancelled.
 
@@ -134,7 +125,7 @@ class Server:
             text = "A path cannot be combined with a host or a port"
             raise ValueError(text)
         listeners = await _listen(host, port, path)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             for listener in listeners:
                 tasks.start_soon(self._accept, listener, ssl, tasks)
             task_status.started([_address(listener) for listener in listeners])
@@ -146,7 +137,7 @@ class Server:
         """
         async with Connection(transport, self._config, client_side=False) as connection:
             peer = Peer(transport)
-            async with create_task_group() as handlers:
+            async with anyio.create_task_group() as handlers:
 
                 def start(stream: MessageStream) -> None:
                     handlers.start_soon(run_call, self._services, stream, peer)
@@ -163,7 +154,7 @@ class Server:
                 transport = await _accept_one(listener)
                 tasks.start_soon(self._serve_socket, transport, ssl)
         finally:
-            with move_on_after(_CLOSE_TIMEOUT, shield=True):
+            with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await listener.aclose()
 
     async def _serve_socket(self, transport: ByteStream, ssl: ssl_module.SSLContext | None) -> None:
@@ -177,8 +168,8 @@ class Server:
 
 async def _listen(host: str | None, port: int | None, path: str | None) -> Sequence[SocketListener]:
     if path is not None:
-        return [await create_unix_listener(path)]
-    tcp = await create_tcp_listener(local_host=host, local_port=50051 if port is None else port)
+        return [await anyio.create_unix_listener(path)]
+    tcp = await anyio.create_tcp_listener(local_host=host, local_port=50051 if port is None else port)
     return tcp.listeners
 
 
@@ -190,7 +181,7 @@ async def _accept_one(listener: SocketListener) -> ByteStream:
     while True:
         try:
             return await listener.accept()
-        except (OSError, BrokenResourceError) as error:
+        except (OSError, anyio.BrokenResourceError) as error:
             # anyio raises the one on asyncio and the other on trio.
             reason = error if isinstance(error, OSError) else error.__cause__
             await _endure(reason)
@@ -201,13 +192,13 @@ async def _endure(reason: BaseException | None) -> None:
     number = reason.errno if isinstance(reason, OSError) else None
     if number in _SHORTAGES:
         _log.warning("Cannot accept a connection: %s; trying again", reason)
-        await sleep(_SHORTAGE_PAUSE)
+        await anyio.sleep(_SHORTAGE_PAUSE)
     elif number not in _CONNECTION_ERRORS:
-        raise reason or BrokenResourceError
+        raise reason or anyio.BrokenResourceError
 
 
 async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
     if ssl is None:
         return transport
-    with fail_after(_HANDSHAKE_TIMEOUT):
+    with anyio.fail_after(_HANDSHAKE_TIMEOUT):
         return await wrap_tls(transport, ssl)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
-from anyio import CancelScope, current_time, get_cancelled_exc_class
+import anyio
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchServerEvents
@@ -211,7 +211,7 @@ async def run_call(services: Services, stream: MessageStream, peer: Peer) -> Non
     status and a line in the log.
     """
     try:
-        with CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             stream.on_failure = scope.cancel
             if stream.error is None:
                 await _Call(services, stream, peer).run()
@@ -244,7 +244,7 @@ class _Call:
         )
         try:
             await self._answer(call, cast("Handler", method))
-        except (get_cancelled_exc_class(), BaseExceptionGroup):
+        except (anyio.get_cancelled_exc_class(), BaseExceptionGroup):
             if self._stream.error is None:  # not the client's doing: the server is being stopped
                 call.end_nowait(GRPCError(Status.UNAVAILABLE, "The server is shutting down"))
             raise
@@ -275,12 +275,12 @@ class _Call:
         except ValueError:
             error = GRPCError(Status.INTERNAL, "Malformed metadata or grpc-timeout")
         else:
-            with CancelScope(deadline=self._deadline) as scope:
+            with anyio.CancelScope(deadline=self._deadline) as scope:
                 error = await self._handle(call, method)
             if scope.cancelled_caught:
                 call.end_nowait(GRPCError(Status.DEADLINE_EXCEEDED, "Deadline exceeded"))
                 return
-        with CancelScope(deadline=self._deadline):
+        with anyio.CancelScope(deadline=self._deadline):
             if not call.has_ended:
                 await call.end(error)
             await self._stream.wait_sent()
@@ -292,7 +292,7 @@ class _Call:
             if len(timeout) > _MAX_TIMEOUT_LENGTH:
                 raise ValueError(timeout)
             seconds = decode_timeout(timeout)
-            self._deadline = current_time() + seconds
+            self._deadline = anyio.current_time() + seconds
             call.deadline = Deadline.from_timeout(seconds)
 
     async def _handle(self, call: Stream[Any, Any], method: Handler) -> GRPCError | None:

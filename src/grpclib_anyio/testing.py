@@ -13,14 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
-from anyio import (
-    BrokenResourceError,
-    ClosedResourceError,
-    EndOfStream,
-    ResourceGuard,
-    WouldBlock,
-    create_task_group,
-)
+import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 from grpclib._typing import IServable
@@ -118,8 +111,8 @@ class MemoryStream(ByteStream):
         self._incoming = incoming
         self._outgoing = outgoing
         self._is_closed = False
-        self._receive_guard = ResourceGuard("receiving from")
-        self._send_guard = ResourceGuard("sending to")
+        self._receive_guard = anyio.ResourceGuard("receiving from")
+        self._send_guard = anyio.ResourceGuard("sending to")
 
     async def receive(self, max_bytes: int = _DEFAULT_BUFFER_SIZE) -> bytes:
         """Return the next bytes, from 1 to ``max_bytes``; a checkpoint.
@@ -135,7 +128,7 @@ class MemoryStream(ByteStream):
             while not self._incoming.buffer:
                 self._raise_if_over()
                 if self._incoming.is_ended:
-                    raise EndOfStream
+                    raise anyio.EndOfStream
                 await self._incoming.changed.wait()
             return self._incoming.get(max_bytes)
 
@@ -157,9 +150,9 @@ class MemoryStream(ByteStream):
             while True:
                 self._raise_if_over()
                 if self._outgoing.is_ended:
-                    raise ClosedResourceError
+                    raise anyio.ClosedResourceError
                 if self._outgoing.is_abandoned:
-                    raise BrokenResourceError from BrokenPipeError("the other end is closed")
+                    raise anyio.BrokenResourceError from BrokenPipeError("the other end is closed")
                 rest = rest[self._outgoing.put(rest) :]
                 if not rest:
                     return
@@ -173,7 +166,7 @@ class MemoryStream(ByteStream):
 
         """
         if self._outgoing.size - len(self._outgoing.buffer) < len(item):
-            raise WouldBlock
+            raise anyio.WouldBlock
         self._outgoing.put(memoryview(item))
 
     async def send_eof(self) -> None:
@@ -208,9 +201,9 @@ class MemoryStream(ByteStream):
 
     def _raise_if_over(self) -> None:
         if self._is_closed:
-            raise ClosedResourceError
+            raise anyio.ClosedResourceError
         if self._incoming.is_reset:
-            raise BrokenResourceError from ConnectionResetError("the connection was reset")
+            raise anyio.BrokenResourceError from ConnectionResetError("the connection was reset")
 
 
 def memory_pair(buffer_size: int = _DEFAULT_BUFFER_SIZE) -> tuple[MemoryStream, MemoryStream]:
@@ -380,7 +373,7 @@ class ChannelFor:
 
     async def __aenter__(self) -> Channel:
         """Return the channel, entered."""
-        self._tasks = create_task_group()
+        self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         return await self._channel.__aenter__()
 

@@ -2,7 +2,7 @@
 
 import ssl
 
-from anyio import BrokenResourceError, EndOfStream, aclose_forcefully
+import anyio
 from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
@@ -28,9 +28,9 @@ async def wrap_tls(
             ssl_context=context,
             standard_compatible=False,  # HTTP/2 says itself when it ends
         )
-    except (BrokenResourceError, EndOfStream) as error:
-        await aclose_forcefully(transport)
+    except (anyio.BrokenResourceError, anyio.EndOfStream) as error:
+        await anyio.aclose_forcefully(transport)
         raise OSError("the peer ended the TLS handshake") from error
     except BaseException:
-        await aclose_forcefully(transport)
+        await anyio.aclose_forcefully(transport)
         raise

@@ -17,8 +17,8 @@ from typing import Any
 
 from quart_trio import QuartTrio
 
-from relay_model.cli import parse_settings
-from relay_model.log import configure_logging
+from relay_program.cli import parse_settings
+from relay_program.log import configure_logging
 
 from .app import create_app
 from .settings import GatewaySettings

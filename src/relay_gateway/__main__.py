@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from relay_model.cli import fail, parse_settings
-from relay_model.errors import StartupError
-from relay_model.log import configure_logging
-from relay_model.program import run
+from relay_program.cli import fail, parse_settings
+from relay_program.errors import StartupError
+from relay_program.log import configure_logging
+from relay_program.running import run
 
 from .serving import serve
 from .settings import GatewaySettings

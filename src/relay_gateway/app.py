@@ -78,9 +78,7 @@ class Gateway:
     async def stream(self) -> Response:
         """Answer a prompt with server-sent events."""
         question = await read_question(request, self._settings.max_prompt_bytes)
-        relay = open_relay(
-            self._model, question.prompt, question.encoder, self._settings.limits
-        )
+        relay = open_relay(self._model, question.prompt, question.encoder, self._settings.limits)
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
         record = cast("Recorder", self.recorder).begin(request.scope, question.prompt.session_id)

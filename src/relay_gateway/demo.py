@@ -14,12 +14,12 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from structlog.stdlib import get_logger
 
-from relay_model.cli import fail, parse_settings
-from relay_model.errors import StartupError
-from relay_model.log import LogSettings, configure_logging
-from relay_model.program import run
 from relay_model.serving import serve as serve_model
 from relay_model.settings import ModelSettings
+from relay_program.cli import fail, parse_settings
+from relay_program.errors import StartupError
+from relay_program.log import LogSettings, configure_logging
+from relay_program.running import run
 
 from .serving import serve as serve_gateway
 from .settings import GatewaySettings

@@ -8,8 +8,8 @@ Two things in hypercorn 0.18 defeat what a relay promises:
   zero, the buffer of a client that does not read grows without a bound.
 
 :func:`install` puts the two subclasses below in their places. The application does it when it is
-made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been looked
-at it refuses. A test says when upstream no longer needs either part.
+made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been
+looked at it refuses. A test says when upstream no longer needs either part.
 """
 
 import os
@@ -37,7 +37,7 @@ class BoundedTCPServer(TCPServer):
     #: Seconds for one write; a client that takes longer to read it loses its connection.
     write_timeout = 30.0
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's own
         """Take what hypercorn gives."""
         super().__init__(*args)
         self._reading = trio.CancelScope()
@@ -62,10 +62,11 @@ class BoundedTCPServer(TCPServer):
 
         For nearly every token that is all of it, without a lock, a scope and a checkpoint.
         """
-        if not isinstance(self.stream, trio.SocketStream):
+        socket = getattr(self.stream, "socket", None)
+        if socket is None:
             return 0  # TLS has a state of its own
         try:
-            return os.write(self.stream.socket.fileno(), data)
+            return os.write(socket.fileno(), data)
         except OSError:
             return 0  # full, or broken: the long way finds out
 
@@ -137,5 +138,6 @@ def install(*, write_timeout: float) -> None:
         text = f"hypercorn {installed} is not known to relay_gateway.hypercorn_trio, only {known}"
         raise RuntimeError(text)
     BoundedTCPServer.write_timeout = write_timeout
-    hypercorn.trio.run.TCPServer = BoundedTCPServer
-    hypercorn.protocol.h2.StreamBuffer = BoundedStreamBuffer
+    # By name, where hypercorn looks them up when it makes one.
+    vars(hypercorn.trio.run)["TCPServer"] = BoundedTCPServer
+    vars(hypercorn.protocol.h2)["StreamBuffer"] = BoundedStreamBuffer

@@ -8,7 +8,7 @@ from hypercorn.config import Config
 from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app
 
-from relay_model.errors import EXIT_FAILURE, StartupError
+from relay_program.errors import EXIT_FAILURE, StartupError
 
 from .app import create_app
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from relay_model.log import LogSettings
+from relay_program.log import LogSettings
 
 from .relay import Limits
 

@@ -9,10 +9,10 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay_model.cli import fail, parse_settings
-from relay_model.errors import StartupError
-from relay_model.log import configure_logging
 from relay_model.settings import ModelSettings
+from relay_program.cli import fail, parse_settings
+from relay_program.errors import StartupError
+from relay_program.log import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,8 +37,8 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
 
 def _serve(settings: ModelSettings) -> int:
     # --help and a wrong flag are answered without the third of a second that these take.
-    from relay_model.program import run  # noqa: PLC0415
     from relay_model.serving import serve  # noqa: PLC0415
+    from relay_program.running import run  # noqa: PLC0415
 
     return run(partial(serve, settings))
 

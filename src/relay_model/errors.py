@@ -1,15 +1,11 @@
-"""What can go wrong in a backend, and what can keep a program from starting."""
+"""What can go wrong in a backend."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from grpclib.const import Status
 
-__all__ = ["EXIT_FAILURE", "EXIT_USAGE", "BackendError", "StartupError"]
-
-EXIT_FAILURE = 1
-EXIT_USAGE = 2
-"""What argparse exits with: the command line, or the file it names, is wrong."""
+__all__ = ["BackendError"]
 
 
 class BackendError(Exception):
@@ -28,17 +24,3 @@ class BackendError(Exception):
         self.status = status
         self.message = message
         self.detail = detail
-
-
-class StartupError(Exception):
-    """Why a program cannot start, in one line that says what to do about it.
-
-    Attributes:
-        exit_code: what the process exits with.
-
-    """
-
-    def __init__(self, message: str, *, exit_code: int = EXIT_USAGE) -> None:
-        """Take the line, without the program's name and without a full stop."""
-        super().__init__(message)
-        self.exit_code = exit_code

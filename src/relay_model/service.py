@@ -55,22 +55,22 @@ class AiService(AiServiceBase):
         """
         deadline = anyio.current_effective_deadline()
         measure = Measure()
-        cause = "done"
+        cause = "model_error"
         try:
             _check(request)
             async with self._backend.stream(
                 request.prompt, session_id=request.session_id
             ) as pieces:
-                yield _Responses(pieces, measure)
+                responses = _Responses(pieces, measure)
+                yield responses
+            cause = responses.cause
         except BackendError as error:
-            cause = "model_error"
             measure.note(status=error.status.name, error=error.detail or error.message)
             raise GRPCError(error.status, error.message) from error
         except GRPCError:  # from sending: there is nobody to send to
             cause = "client_disconnect"
             raise
         except Exception as error:
-            cause = "model_error"
             measure.note(exc_info=error)
             raise GRPCError(Status.INTERNAL, "The model failed.") from error
         except BaseException:
@@ -100,8 +100,10 @@ class _Responses:
         self._measure = measure
         self._is_done = False
 
-    def __aiter__(self) -> Self:
-        return self
+    @property
+    def cause(self) -> str:
+        """How the request ended if nothing was raised."""
+        return "done" if self._is_done else "client_disconnect"
 
     async def __anext__(self) -> GenerateResponse:
         if self._is_done:

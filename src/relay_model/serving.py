@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 import anyio
 from structlog.stdlib import get_logger
 
+from grpclib_anyio.config import Configuration
 from grpclib_anyio.server import Server
 from relay_model.backends import open_backend
-from relay_model.errors import EXIT_FAILURE, StartupError
 from relay_model.service import AiService
+from relay_program.errors import EXIT_FAILURE, StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 _log = get_logger(__name__)
+
+
+#: A gateway asks after 20 s of silence; one that asks more often than this is told to stop it.
+_CONFIG = Configuration(http2_min_recv_ping_interval_without_data=15.0)
 
 
 async def serve(  # noqa: ASYNC128 - the server says when it has started, through _Announcement
@@ -42,6 +47,7 @@ async def serve(  # noqa: ASYNC128 - the server says when it has started, throug
     """
     async with open_backend(settings) as backend:
         service = AiService(backend)
+        server = Server([service], config=_CONFIG)
         ready = _Announcement(settings.backend, task_status)
         failure: OSError | None = None
         body = anyio.CancelScope(shield=True)
@@ -49,7 +55,7 @@ async def serve(  # noqa: ASYNC128 - the server says when it has started, throug
             tasks.start_soon(_stop_before_cancelling, service, body)
             with body:
                 try:
-                    await Server([service]).serve(settings.host, settings.port, task_status=ready)
+                    await server.serve(settings.host, settings.port, task_status=ready)
                 except OSError as error:  # raised here, it would leave the task group in a group
                     failure = error
             tasks.cancel_scope.cancel()

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
 from relay_model.backends import BACKENDS
-from relay_model.log import LogSettings
+from relay_program.log import LogSettings
 
 __all__ = ["ModelSettings"]
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import pytest
-from anyio import CancelScope, EndOfStream, create_task_group, sleep_forever, wait_all_tasks_blocked
+import anyio
 from anyio.abc import ByteStream
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
@@ -211,7 +211,7 @@ class ScriptedPeer:
         await self.flush()
         try:
             self._take(await self.stream.receive())
-        except EndOfStream:
+        except anyio.EndOfStream:
             self.is_ended = True
         else:
             await self.flush()
@@ -228,11 +228,11 @@ class ScriptedPeer:
     async def settle(self) -> None:
         """Take in everything that the other end does before it waits for us."""
         await self.flush()
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         while data := self.stream.receive_nowait():
             self._take(data)
             await self.flush()
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
 
     async def read_to_end(self) -> None:
         """Take in everything until the other end closes the connection."""
@@ -326,7 +326,7 @@ class Network:
 
     async def accept(self) -> tuple[ScriptedPeer, int]:
         """Wait for a request; return the peer that has it and its stream's number."""
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         event = await self.peer.expect(RequestReceived)
         return self.peer, event.stream_id
 
@@ -338,7 +338,7 @@ async def channel_to(
     """Give a channel; after the test it holds nothing and its connections are closed."""
     async with ChannelOver(network.connect, codec=Raw(), config=config) as channel:
         yield channel
-        await wait_all_tasks_blocked()  # the writer has taken what the test's end has queued
+        await anyio.wait_all_tasks_blocked()  # the writer has taken what the test's end has queued
         assert channel.statistics() == NOTHING
     assert all(stream.statistics().is_closed for stream in network.streams)
 
@@ -372,7 +372,7 @@ async def served(
     near, far = memory_pair()
     server = Server([Methods(**handlers)], codec=Raw(), config=config)
     peer = ScriptedPeer(far, client_side=True, reads=reads)
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve_connection, near)
         await peer.start()
         yield peer
@@ -398,7 +398,7 @@ class Call:
         self.is_over = False
         #: Cancelled, not ended by itself.
         self.is_cancelled = False
-        self.scope = CancelScope()
+        self.scope = anyio.CancelScope()
         self._channel = channel
         self._messages = messages or (b"request",)
         self._path = path
@@ -423,7 +423,7 @@ class Call:
             if self._cardinality in CLIENT_STREAMING:
                 await stream.end()
             if not self._reads:
-                await sleep_forever()
+                await anyio.sleep_forever()
             while (received := await stream.recv_message()) is not None:
                 self.received.append(received)
 
@@ -443,7 +443,7 @@ async def completes(network: Network, channel: Channel) -> None:
     """Make one more call on the connection there is, if there is one, and see it through."""
     connections = max(1, len(network.peers))
     call = Call(channel)
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(call.run)
         peer, stream_id = await network.accept()
         await peer.respond(stream_id, b"one", b"two", end=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from anyio import CancelScope, create_task_group, current_time, sleep, wait_all_tasks_blocked
+import anyio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import StreamTerminatedError
 from h2.errors import ErrorCodes
@@ -65,7 +65,7 @@ async def test_cancel_while_the_server_thinks() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             call.scope.cancel()
@@ -82,7 +82,7 @@ async def test_cancel_in_mid_stream() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"one", b"two")
@@ -101,7 +101,7 @@ async def test_cancel_with_unread_data() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, reads=False)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"x" * KIB)
@@ -122,7 +122,7 @@ async def test_thousand_calls_cancelled_with_unread_data_leave_the_connection_wi
     async with channel_to(network, config) as channel:
         for _ in range(1_000):
             call = Call(channel, reads=False)
-            async with create_task_group() as tasks:
+            async with anyio.create_task_group() as tasks:
                 tasks.start_soon(call.run)
                 peer, stream_id = await network.accept()
                 peer.queue_headers(stream_id)
@@ -142,7 +142,7 @@ async def test_frames_that_cross_our_reset_are_not_answered() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"one")
@@ -168,7 +168,7 @@ async def test_data_that_crosses_our_reset_is_credited_to_the_connection() -> No
     async with channel_to(network, config) as channel:
         for _ in range(10):
             call = Call(channel)
-            async with create_task_group() as tasks:
+            async with anyio.create_task_group() as tasks:
                 tasks.start_soon(call.run)
                 peer, stream_id = await network.accept()
                 peer.queue_headers(stream_id)
@@ -188,9 +188,9 @@ async def test_cancelling_around_a_channel_resets_its_calls_and_says_goaway(
     """Three calls wait for the peer when the scope around the channel is cancelled."""
     del autojump_clock
     network = Network()
-    start = current_time()
-    with CancelScope() as scope:
-        async with channel_to(network) as channel, create_task_group() as tasks:
+    start = anyio.current_time()
+    with anyio.CancelScope() as scope:
+        async with channel_to(network) as channel, anyio.create_task_group() as tasks:
             calls = [Call(channel) for _ in range(3)]
             for call in calls:
                 tasks.start_soon(call.run)
@@ -198,7 +198,7 @@ async def test_cancelling_around_a_channel_resets_its_calls_and_says_goaway(
             await peer.settle()
             scope.cancel()
     assert scope.cancelled_caught
-    assert current_time() == start
+    assert anyio.current_time() == start
     await peer.read_to_end()
     assert [peer.resets(stream_id) for stream_id in (first, first + 2, first + 4)] == [CANCEL] * 3
     assert peer.goaways() == [(ErrorCodes.NO_ERROR, b"")]
@@ -211,14 +211,14 @@ async def test_leaving_is_bounded_when_the_peer_does_not_read(autojump_clock: Mo
     """The wire holds 100 bytes and the peer takes none, so the GOAWAY cannot leave."""
     del autojump_clock
     network = Network(buffer_size=100)
-    start = current_time()
-    with CancelScope() as scope:
+    start = anyio.current_time()
+    with anyio.CancelScope() as scope:
         config = Configuration(close_timeout=3)
-        async with channel_to(network, config) as channel, create_task_group() as tasks:
+        async with channel_to(network, config) as channel, anyio.create_task_group() as tasks:
             tasks.start_soon(Call(channel).run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             scope.cancel()
-    assert current_time() == start + 3
+    assert anyio.current_time() == start + 3
     assert network.streams[0].statistics().is_closed
 
 
@@ -281,7 +281,7 @@ async def test_break_out_of_a_stub_with_aclosing() -> None:
     """The generator is closed in the task that used it."""
     network = Network()
     async with channel_to(network) as channel:
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(answer, network, bytes(TOKEN))
             async with aclosing(generate(channel)) as tokens:
                 async for token in tokens:
@@ -298,7 +298,7 @@ async def test_break_out_of_a_stub_without_aclosing() -> None:
     """The generator is garbage, which the event loop closes in a task of its own."""
     network = Network()
     async with channel_to(network) as channel:
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(answer, network, bytes(TOKEN))
             async for token in generate(channel):
                 assert token == TOKEN
@@ -314,22 +314,22 @@ async def test_deadline_passes_while_the_generator_is_suspended(autojump_clock: 
     del autojump_clock
     network = Network()
     slept = 0
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         tasks.start_soon(answer, network, bytes(TOKEN), bytes(TOKEN))
-        start = current_time()
+        start = anyio.current_time()
         with pytest.raises(DeadlineExceededError):  # noqa: PT012 - the loop is under test
             async for _ in generate(channel, timeout=2):
                 tasks.start_soon(reset_comes_at, network.peer, 1, start + 2)
-                await sleep(5)
+                await anyio.sleep(5)
                 slept += 1
-        assert current_time() == start + 5
+        assert anyio.current_time() == start + 5
         await completes(network, channel)
     assert slept == 1
 
 
 async def reset_comes_at(peer: ScriptedPeer, stream_id: int, time: float) -> None:
     event = await peer.expect(StreamReset)
-    assert (event.stream_id, current_time()) == (stream_id, time)
+    assert (event.stream_id, anyio.current_time()) == (stream_id, time)
     assert peer.resets(stream_id) == CANCEL
 
 
@@ -340,11 +340,11 @@ async def test_break_after_the_deadline_passed_within_the_loop(autojump_clock: M
     del autojump_clock
     network = Network()
     async with channel_to(network) as channel:
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(answer, network, bytes(TOKEN))
             async with aclosing(generate(channel, timeout=2)) as tokens:
                 async for _ in tokens:
-                    await sleep(5)
+                    await anyio.sleep(5)
                     break
         await network.peer.settle()
         assert network.peer.resets(1) == CANCEL
@@ -358,10 +358,10 @@ async def test_deadline_while_the_server_thinks(autojump_clock: MockClock) -> No
     """RST_STREAM leaves at exactly the deadline."""
     del autojump_clock
     network = Network()
-    start = current_time()
+    start = anyio.current_time()
     async with channel_to(network) as channel:
         call = Call(channel, timeout=3)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await reset_comes_at(peer, stream_id, start + 3)
@@ -373,16 +373,16 @@ async def test_deadline_while_the_server_thinks(autojump_clock: MockClock) -> No
 async def test_deadline_while_connecting(autojump_clock: MockClock) -> None:
     """The attempt to connect goes on for others; this call is over at its deadline."""
     del autojump_clock
-    network = Network(before_connect=lambda: sleep(7))
-    start = current_time()
+    network = Network(before_connect=lambda: anyio.sleep(7))
+    start = anyio.current_time()
     async with channel_to(network) as channel:
         call = Call(channel, timeout=3)
         await call.run()
-        assert current_time() == start + 3
+        assert anyio.current_time() == start + 3
         assert call.status is Status.DEADLINE_EXCEEDED
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(completes_soon := Call(channel).run)
-            await sleep(5)
+            await anyio.sleep(5)
             peer, stream_id = await network.accept()
             assert stream_id == 1
             await peer.respond(stream_id, end=True)
@@ -416,7 +416,7 @@ async def test_deadline_and_reset_at_one_instant(
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, timeout=3)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"one")
@@ -437,10 +437,10 @@ async def test_cancelled_by_the_server_before_the_deadline(autojump_clock: MockC
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, timeout=3)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
-            await sleep(2.999)
+            await anyio.sleep(2.999)
             await peer.reset(stream_id)
         assert call.status is Status.CANCELLED
         assert isinstance(call.error, StreamTerminatedError)
@@ -450,12 +450,12 @@ async def test_cancelled_by_the_server_before_the_deadline(autojump_clock: MockC
 async def test_grpc_timeout_is_what_is_left(autojump_clock: MockClock) -> None:
     """Of 10 s, connecting takes 4."""
     del autojump_clock
-    network = Network(before_connect=lambda: sleep(4))
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    network = Network(before_connect=lambda: anyio.sleep(4))
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         call = Call(channel, timeout=10)
         tasks.start_soon(call.run)
-        await sleep(4)
-        await wait_all_tasks_blocked()
+        await anyio.sleep(4)
+        await anyio.wait_all_tasks_blocked()
         event = await network.peer.expect(RequestReceived)
         assert fields_of(event)["grpc-timeout"] == "6000000u"
         call.scope.cancel()
@@ -542,7 +542,7 @@ async def test_ending_of_a_call(name: str) -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             ending.act(peer, stream_id)
@@ -558,7 +558,7 @@ async def test_messages_before_a_failure_are_received() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -575,7 +575,7 @@ async def test_early_status_counts_more_than_the_reset_after_it() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, b"x" * 100_000, b"more", path=BOTH, cardinality=STREAM_STREAM)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             trailers_only((":status", "200"), GRPC, ("grpc-status", "8"))(peer, stream_id)
@@ -602,7 +602,7 @@ async def test_error_in_one_call_leaves_another_alone() -> None:
     network = Network()
     async with channel_to(network) as channel:
         calls = [Call(channel), Call(channel)]
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             for call in calls:
                 tasks.start_soon(call.run)
             peer, first = await network.accept()
@@ -629,7 +629,7 @@ async def test_channel_outside_async_with_says_so() -> None:
 
 async def completes_first(network: Network, channel: Channel) -> None:
     call = Call(channel)
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(call.run)
         peer, stream_id = await network.accept()
         await peer.respond(stream_id, b"one", end=True)

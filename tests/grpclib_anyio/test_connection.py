@@ -12,17 +12,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from anyio import (
-    BrokenResourceError,
-    CancelScope,
-    create_task_group,
-    create_tcp_listener,
-    current_time,
-    run,
-    sleep,
-    sleep_forever,
-    wait_all_tasks_blocked,
-)
+import anyio
 from anyio.abc import ByteStream, SocketAttribute
 from grpclib.const import Cardinality, Status
 from h2.errors import ErrorCodes
@@ -95,10 +85,10 @@ async def next_request(peer: ScriptedPeer) -> bytes:
 async def test_calls_get_slots_in_the_order_in_which_they_came() -> None:
     """One slot; calls b and c wait for it, in this order, while a has it."""
     network = Network(settings=ONE_SLOT)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         for name in (b"a", b"b", b"c"):
             tasks.start_soon(Call(channel, name).run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         assert channel.statistics().waiting_for_slot == 2
         for stream_id, name in ((1, b"a"), (3, b"b"), (5, b"c")):
             assert await next_request(network.peer) == name
@@ -111,13 +101,13 @@ async def test_calls_get_slots_in_the_order_in_which_they_came() -> None:
 async def test_cancelled_waiter_gives_up_its_place() -> None:
     """Of b and c, which wait, b is cancelled; c is next."""
     network = Network(settings=ONE_SLOT)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel, name) for name in (b"a", b"b", b"c")]
         for call in calls:
             tasks.start_soon(call.run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         calls[1].scope.cancel()
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert channel.statistics().waiting_for_slot == 1
         assert await next_request(network.peer) == b"a"
         await network.peer.respond(1, end=True)
@@ -132,11 +122,11 @@ async def test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on(
 ) -> None:
     """The slot is freed and its next owner cancelled in one step of the scheduler."""
     network = Network(settings=ONE_SLOT)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel, name) for name in (b"a", b"b", b"c")]
         for call in calls:
             tasks.start_soon(call.run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         (connection,) = channel._connector.connections  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - to free the slot in place
         held = connection.streams[1]
         if cancel_first:
@@ -151,7 +141,7 @@ async def test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on(
         last = max(frame.stream_id for frame in peer.frames)
         assert peer.data(last) == framed(b"c")
         await peer.respond(last, end=True)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert [call.is_cancelled for call in calls] == [True, True, False]
         assert calls[2].error is None
 
@@ -160,10 +150,10 @@ async def test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on(
 async def test_limit_raised_by_settings_admits() -> None:
     """No slot at all at first, then two for three calls."""
     network = Network(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0})
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         for name in (b"a", b"b", b"c"):
             tasks.start_soon(Call(channel, name).run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         peer = network.peer
         await peer.settle()
         assert channel.statistics().waiting_for_slot == 3
@@ -181,11 +171,11 @@ async def test_limit_raised_by_settings_admits() -> None:
 async def test_slot_of_a_reset_call_is_free_at_once() -> None:
     """A is cancelled while b waits."""
     network = Network(settings=ONE_SLOT)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel, name) for name in (b"a", b"b")]
         for call in calls:
             tasks.start_soon(call.run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         calls[0].scope.cancel()
         assert await next_request(network.peer) == b"a"
         assert await next_request(network.peer) == b"b"
@@ -199,22 +189,22 @@ async def test_deadline_while_waiting_for_a_slot(autojump_clock: MockClock) -> N
     network = Network(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 0})
     async with channel_to(network) as channel:
         call = Call(channel, timeout=3)
-        start = current_time()
+        start = anyio.current_time()
         await call.run()
-        assert (call.status, current_time()) == (Status.DEADLINE_EXCEEDED, start + 3)
+        assert (call.status, anyio.current_time()) == (Status.DEADLINE_EXCEEDED, start + 3)
 
 
 @pytest.mark.anyio
 async def test_waiters_go_to_the_next_connection() -> None:
     """The connection says GOAWAY while b waits for the slot that a has."""
     network = Network(settings=ONE_SLOT)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         for name in (b"a", b"b"):
             tasks.start_soon(Call(channel, name).run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         first, _ = await network.accept()
         await first.send_frames(GoAwayFrame(last_stream_id=1))
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert len(network.peers) == 2
         assert await next_request(network.peer) == b"b"
         await network.peer.respond(1, end=True)
@@ -225,13 +215,13 @@ async def test_waiters_go_to_the_next_connection() -> None:
 async def test_waiters_go_to_the_next_connection_after_a_loss() -> None:
     """The connection breaks: a, which had been sent, fails; b, which had not, goes elsewhere."""
     network = Network(settings=ONE_SLOT)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel, name) for name in (b"a", b"b")]
         for call in calls:
             tasks.start_soon(call.run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         network.peer.stream.reset_nowait()
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert calls[0].status is Status.UNAVAILABLE
         assert await next_request(network.peer) == b"b"
         await network.peer.respond(1, end=True)
@@ -244,16 +234,16 @@ async def test_waiters_go_to_the_next_connection_after_a_loss() -> None:
 async def test_goaway_lets_calls_finish_and_the_next_one_goes_elsewhere() -> None:
     """Streams 1 and 3 are open; GOAWAY says that 3 was not processed."""
     network = Network()
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         kept, lost, later = (Call(channel, name) for name in (b"kept", b"lost", b"later"))
         for call in (kept, lost):
             tasks.start_soon(call.run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
         first, _ = await network.accept()
         await first.settle()
         await first.respond(1, b"one")
         await first.send_frames(GoAwayFrame(last_stream_id=1, additional_data=b"bye"))
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert lost.error is not None
         assert lost.status is Status.UNAVAILABLE
         assert lost.error.message == "The peer closed the connection: NO_ERROR (bye)"
@@ -274,7 +264,7 @@ async def test_goaway_lets_calls_finish_and_the_next_one_goes_elsewhere() -> Non
 async def test_goaway_in_two_steps() -> None:
     """First with the highest number, as a graceful server does, then with the last one it took."""
     network = Network()
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         call = Call(channel)
         tasks.start_soon(call.run)
         peer, stream_id = await network.accept()
@@ -296,7 +286,7 @@ async def test_goaway_on_an_idle_connection_closes_it() -> None:
         await network.peer.read_to_end()
         assert network.streams[0].statistics().is_closed
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, end=True)
@@ -309,7 +299,7 @@ async def test_channel_close_resets_calls_and_connects_again() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             channel.close()
@@ -318,7 +308,7 @@ async def test_channel_close_resets_calls_and_connects_again() -> None:
         assert peer.resets(stream_id) == CANCEL
         assert peer.goaways() == [(ErrorCodes.NO_ERROR, b"")]
         second = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(second.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, end=True)
@@ -401,7 +391,7 @@ async def test_end_of_the_connection_wakes_whoever_waits(event: str, waits_for: 
     async with channel_to(network) as channel:
         # The second message of those that wait for the window waits for room in the outbox.
         call = Call(channel, message, b"more", path=BOTH, cardinality=STREAM_STREAM)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             if waits_for in {"message", "trailers"}:
@@ -411,12 +401,12 @@ async def test_end_of_the_connection_wakes_whoever_waits(event: str, waits_for: 
             await peer.settle()
             assert not call.is_over
             await act(peer)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             assert call.status is status
         assert network.streams[0].statistics().is_closed
         network.settings = None
         again = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(again.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"one", end=True)
@@ -433,7 +423,7 @@ async def test_server_survives_the_end_of_a_connection(event: str) -> None:
     async def handler(stream: Stream[bytes, bytes]) -> None:
         await stream.recv_message()
         try:
-            await sleep_forever()
+            await anyio.sleep_forever()
         finally:
             ended.append("cleaned up")
 
@@ -442,7 +432,7 @@ async def test_server_survives_the_end_of_a_connection(event: str) -> None:
             await peer.request(STREAM, b"request")
             await peer.settle()
             await act(peer)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             assert ended == ["cleaned up"]
         stream_id = await other.request(BOTH, b"request")
         await other.settle()
@@ -459,10 +449,10 @@ async def test_server_and_a_client_of_another_kind(preface: bytes) -> None:
     """Something else than HTTP/2 connects, and then its end of the connection is closed."""
     near, far = memory_pair()
     server = Server([Methods(stream=echo)], codec=Raw())
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve_connection, near)
         await far.send(preface)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         await far.aclose()
     assert near.statistics().is_closed
 
@@ -490,7 +480,7 @@ async def test_frames_that_are_odd_but_allowed(frames: list[Frame]) -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"one")
@@ -506,7 +496,7 @@ async def test_frames_that_are_odd_but_allowed(frames: list[Frame]) -> None:
 async def test_non_ascii_metadata_is_received() -> None:
     """Bytes above 127 in a header, which RFC 9110 calls opaque."""
     network = Network()
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
 
         async def call() -> None:
             async with Call(channel).open() as stream:
@@ -533,7 +523,7 @@ def test_damaged_bytes_never_fail_the_process(
 ) -> None:
     """A recorded exchange with some bytes replaced, in chunks of any size, to either side."""
     rng = random.Random(seed)  # noqa: S311 - sizes of chunks
-    run(_damaged, rng, position, damage, from_client, backend="trio")
+    anyio.run(_damaged, rng, position, damage, from_client, backend="trio")
 
 
 def _recording(*, client_side: bool) -> bytes:
@@ -564,12 +554,12 @@ async def _damaged(rng: random.Random, position: int, damage: bytes, from_client
     log = _Failures()
     logging.getLogger("grpclib_anyio").addHandler(log)
     async with _a_server() if from_client else _a_channel() as stream:
-        with suppress(BrokenResourceError):  # closed by the other side, which had enough
+        with suppress(anyio.BrokenResourceError):  # closed by the other side, which had enough
             while data:
                 size = rng.randint(1, len(data))
                 await stream.send(data[:size])
                 data = data[size:]
-                await wait_all_tasks_blocked()
+                await anyio.wait_all_tasks_blocked()
                 stream.receive_nowait()
     logging.getLogger("grpclib_anyio").removeHandler(log)
     assert log.messages == []
@@ -578,7 +568,7 @@ async def _damaged(rng: random.Random, position: int, damage: bytes, from_client
 @asynccontextmanager
 async def _a_server() -> AsyncGenerator[MemoryStream]:
     near, far = memory_pair()
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(Server([Methods(both=echo)], codec=Raw()).serve_connection, near)
         yield far
         far.close_nowait()
@@ -589,9 +579,9 @@ async def _a_channel() -> AsyncGenerator[MemoryStream]:
     network = Network(speaks=False)
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             yield network.peer.stream
             network.peer.stream.close_nowait()
     assert call.is_over
@@ -614,7 +604,7 @@ class _Failures(logging.Handler):
 @pytest.mark.anyio
 async def test_refused_connection_names_the_target() -> None:
     """Nobody listens on the port."""
-    listener = await create_tcp_listener(local_host="127.0.0.1")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)
     await listener.aclose()
     async with Channel("127.0.0.1", port, codec=Raw()) as channel:
@@ -656,9 +646,9 @@ async def test_tls_handshake_with_a_peer_that_hangs_up() -> None:
         async with stream:
             await stream.receive()
 
-    listener = await create_tcp_listener(local_host="127.0.0.1")
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
     port = listener.extra(SocketAttribute.local_port)
-    async with listener, create_task_group() as tasks:
+    async with listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, hang_up)
         async with Channel("127.0.0.1", port, ssl=True, codec=Raw()) as channel:
             call = Call(channel)
@@ -673,20 +663,20 @@ async def test_attempt_is_shared_and_a_cancelled_waiter_leaves_it_to_the_others(
 ) -> None:
     """Two calls wait 5 s for one connection; the one that began it is cancelled."""
     del autojump_clock
-    network = Network(before_connect=lambda: sleep(5))
-    start = current_time()
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    network = Network(before_connect=lambda: anyio.sleep(5))
+    start = anyio.current_time()
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel), Call(channel)]
         for call in calls:
             tasks.start_soon(call.run)
-        await sleep(1)
+        await anyio.sleep(1)
         calls[0].scope.cancel()
-        await sleep(4)
+        await anyio.sleep(4)
         peer, stream_id = await network.accept()
-        assert current_time() == start + 5
+        assert anyio.current_time() == start + 5
         assert stream_id == 1
         await peer.respond(stream_id, b"one", end=True)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert calls[0].is_cancelled
         assert calls[1].received == [b"one"]
     assert len(network.peers) == 1
@@ -697,13 +687,13 @@ async def test_peer_that_accepts_and_says_nothing(autojump_clock: MockClock) -> 
     """No SETTINGS: UNAVAILABLE at exactly connect_timeout, for all who wait."""
     del autojump_clock
     network = Network(speaks=False)
-    start = current_time()
+    start = anyio.current_time()
     async with channel_to(network, Configuration(connect_timeout=7)) as channel:
         calls = [Call(channel), Call(channel)]
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             for call in calls:
                 tasks.start_soon(call.run)
-        assert current_time() == start + 7
+        assert anyio.current_time() == start + 7
         for call in calls:
             assert call.error is not None
             assert call.status is Status.UNAVAILABLE
@@ -715,12 +705,12 @@ async def test_peer_that_accepts_and_says_nothing(autojump_clock: MockClock) -> 
 async def test_connecting_that_takes_too_long(autojump_clock: MockClock) -> None:
     """The socket is not even open at connect_timeout."""
     del autojump_clock
-    network = Network(before_connect=lambda: sleep(1000))
-    start = current_time()
+    network = Network(before_connect=lambda: anyio.sleep(1000))
+    start = anyio.current_time()
     async with channel_to(network, Configuration(connect_timeout=7)) as channel:
         call = Call(channel)
         await call.run()
-        assert (call.status, current_time()) == (Status.UNAVAILABLE, start + 7)
+        assert (call.status, anyio.current_time()) == (Status.UNAVAILABLE, start + 7)
 
 
 @pytest.mark.trio
@@ -731,14 +721,14 @@ async def test_leaving_the_channel_while_it_connects(
 ) -> None:
     """Cancelled around the channel before the socket is open, or before SETTINGS came."""
     del autojump_clock
-    network = Network(speaks=False, before_connect=(lambda: sleep(1000)) if speaks else None)
-    start = current_time()
-    with CancelScope() as scope:
-        async with channel_to(network) as channel, create_task_group() as tasks:
+    network = Network(speaks=False, before_connect=(lambda: anyio.sleep(1000)) if speaks else None)
+    start = anyio.current_time()
+    with anyio.CancelScope() as scope:
+        async with channel_to(network) as channel, anyio.create_task_group() as tasks:
             tasks.start_soon(Call(channel).run)
-            await wait_all_tasks_blocked()
+            await anyio.wait_all_tasks_blocked()
             scope.cancel()
-    assert current_time() == start
+    assert anyio.current_time() == start
     assert all(stream.statistics().is_closed for stream in network.streams)
 
 
@@ -774,7 +764,7 @@ async def _cancelled_after(steps: int) -> bool:
 
     async with ChannelFor([Methods(both=echo)], Raw(), wrap=record) as channel:
         call = Call(channel, *[b"x" * 50_000] * 4, path=BOTH, cardinality=STREAM_STREAM)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             for _ in range(steps):
                 await trio.lowlevel.checkpoint()
@@ -782,7 +772,7 @@ async def _cancelled_after(steps: int) -> bool:
         again = Call(channel, b"again", path=BOTH, cardinality=STREAM_STREAM)
         await again.run()
         assert (again.received, again.error) == ([b"again"], None)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert channel.statistics() == NOTHING
         assert not any(recorder.is_torn for recorder in recorders)
         resets = [f for r in recorders for f in r.sent if isinstance(f, RstStreamFrame)]
@@ -805,7 +795,7 @@ async def test_stream_of_small_writes_is_parsed_byte_by_byte() -> None:
     """Every read and every write is of one byte."""
     near, far = memory_pair(buffer_size=1)
     server = Server([Methods(both=echo)], codec=Raw())
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve_connection, near)
 
         async def connect() -> ByteStream:
@@ -823,13 +813,13 @@ async def test_peer_that_sends_pings_and_does_not_read_is_dropped() -> None:
     config = Configuration(max_write_buffer_size=100_000)
     near, far = memory_pair()
     server = Server([Methods(both=echo)], codec=Raw(), config=config)
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve_connection, near)
         peer = ScriptedPeer(far, client_side=True)
         await peer.start()
         flood = b"".join(PingFrame(0, b"12345678").serialize() for _ in range(1_000))
         flood += SettingsFrame(0).serialize() * 1_000
-        with suppress(BrokenResourceError):
+        with suppress(anyio.BrokenResourceError):
             for _ in range(100):
                 await far.send(flood)
     assert near.statistics().is_closed

@@ -4,7 +4,7 @@
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
 import pytest
-from anyio import CancelScope, Event, create_task_group, run, wait_all_tasks_blocked
+import anyio
 from grpclib.const import Cardinality
 from h2.events import DataReceived
 from h2.settings import SettingCodes
@@ -61,13 +61,13 @@ def test_credit_comes_in_parts_worth_a_frame(size: int, parts: list[int]) -> Non
 )
 def test_both_ends_agree_on_the_windows(frames: list[tuple[int, int, int]]) -> None:
     """Padded DATA on three streams; in the end the peer's windows hold all but what is owed."""
-    run(_padded_data_is_credited, frames, backend="trio")
+    anyio.run(_padded_data_is_credited, frames, backend="trio")
 
 
 async def _padded_data_is_credited(frames: list[tuple[int, int, int]]) -> None:
     network = Network()
     config = Configuration(http2_connection_window_size=WINDOW)
-    async with channel_to(network, config) as channel, create_task_group() as tasks:
+    async with channel_to(network, config) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel) for _ in range(3)]
         for call in calls:
             tasks.start_soon(call.run)
@@ -99,7 +99,7 @@ async def test_message_larger_than_the_window_arrives() -> None:
     config = Configuration(http2_connection_window_size=WINDOW)
     async with channel_to(network, config) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -116,7 +116,7 @@ async def test_large_message_and_the_end_in_one_read() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -133,7 +133,7 @@ async def test_large_message_and_a_reset_in_one_read() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -149,7 +149,7 @@ async def test_stalled_consumers_stop_only_their_own_senders() -> None:
     """Eight calls with full windows of 64 KiB, which nobody reads, beside one that is read."""
     network = Network()
     config = Configuration(http2_connection_window_size=4 * WINDOW)
-    async with channel_to(network, config) as channel, create_task_group() as tasks:
+    async with channel_to(network, config) as channel, anyio.create_task_group() as tasks:
         calls = [Call(channel, reads=False) for _ in range(8)]
         for call in calls:
             tasks.start_soon(call.run)
@@ -170,7 +170,7 @@ async def test_stalled_consumers_stop_only_their_own_senders() -> None:
 async def test_padding_is_credited_although_nobody_reads() -> None:
     """More padding than the window holds, around a message that comes one byte at a time."""
     network = Network()
-    gate = Event()
+    gate = anyio.Event()
     message = framed(b"x" * 600)
     received: list[bytes | None] = []
 
@@ -180,7 +180,7 @@ async def test_padding_is_credited_although_nobody_reads() -> None:
             await gate.wait()
             received.extend([await stream.recv_message(), await stream.recv_message()])
 
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         tasks.start_soon(read_later)
         peer, stream_id = await network.accept()
         peer.queue_headers(stream_id)
@@ -202,7 +202,7 @@ async def test_data_on_finished_and_on_reset_streams_leaves_the_connection_windo
     async with channel_to(network, config) as channel:
         for round_number in range(20):
             call = Call(channel, reads=round_number % 2 == 0)
-            async with create_task_group() as tasks:
+            async with anyio.create_task_group() as tasks:
                 tasks.start_soon(call.run)
                 peer, stream_id = await network.accept()
                 peer.queue_headers(stream_id)
@@ -227,7 +227,7 @@ async def test_large_request_waits_for_the_window_and_arrives() -> None:
     message = b"x" * KIB * KIB
     async with channel_to(network) as channel:
         call = Call(channel, message, b"next", path=BOTH, cardinality=STREAM_STREAM)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             while not peer.ends(stream_id):
@@ -285,21 +285,21 @@ async def test_full_outbox_makes_send_wait() -> None:
 async def test_sender_cancelled_while_it_waits_leaves_no_part_of_its_message() -> None:
     """The second message waits for room, is given up, and a third one follows."""
     network = Network(reads=False)
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         first = b"x" * 3 * WINDOW
 
         async def send() -> None:
             async with Call(channel, path=BOTH, cardinality=STREAM_STREAM).open() as stream:
                 await stream.send_message(first)
-                with CancelScope() as scope:
+                with anyio.CancelScope() as scope:
                     tasks.start_soon(cancel_when_blocked, scope)
                     await stream.send_message(b"given up")
                 assert scope.cancelled_caught
                 await stream.send_message(b"third")
                 await stream.end()
 
-        async def cancel_when_blocked(scope: CancelScope) -> None:
-            await wait_all_tasks_blocked()
+        async def cancel_when_blocked(scope: anyio.CancelScope) -> None:
+            await anyio.wait_all_tasks_blocked()
             scope.cancel()
             peer = network.peer
             await peer.settle()
@@ -317,7 +317,7 @@ async def test_sender_cancelled_while_it_waits_leaves_no_part_of_its_message() -
 @pytest.mark.anyio
 async def test_large_message_does_not_delay_a_small_one() -> None:
     """1 MiB on one stream; a small message on another goes out after one more frame of it."""
-    small = Event()
+    small = anyio.Event()
 
     async def large(stream: Stream[bytes, bytes]) -> None:
         await stream.recv_message()
@@ -336,9 +336,9 @@ async def test_large_message_does_not_delay_a_small_one() -> None:
         await peer.flush()
         other = await peer.request(BOTH, b"request")
         # The wire is full now: the writer waits for us to read.
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         small.set()
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         before = peer.stream.statistics().unread_bytes
         while not peer.ends(other):
             await peer.pump()
@@ -354,8 +354,8 @@ async def test_large_message_does_not_delay_a_small_one() -> None:
 async def test_end_of_a_stream_whose_window_is_negative() -> None:
     """The peer shrinks its windows below what is under way; then the request ends."""
     network = Network(reads=False)
-    go = Event()
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    go = anyio.Event()
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
 
         async def send() -> None:
             async with Call(channel, path=BOTH, cardinality=STREAM_STREAM).open() as stream:
@@ -384,7 +384,7 @@ async def test_end_of_a_stream_whose_window_is_negative() -> None:
 async def test_window_that_a_setting_opens() -> None:
     """INITIAL_WINDOW_SIZE of zero, raised when the request waits for it."""
     network = Network(settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         call = Call(channel)
         tasks.start_soon(call.run)
         peer, stream_id = await network.accept()
@@ -402,7 +402,7 @@ async def test_call_cancelled_while_the_window_is_closed() -> None:
     network = Network(settings={SettingCodes.INITIAL_WINDOW_SIZE: 0})
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.settle()
@@ -420,14 +420,14 @@ async def test_window_overflow_on_a_stream_ends_that_call_or_the_connection() ->
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.send_frames(WindowUpdateFrame(stream_id, window_increment=2**31 - 1))
             await peer.settle()
         assert call.error is not None
         next_call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(next_call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, end=True)

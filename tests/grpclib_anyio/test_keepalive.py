@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from anyio import create_task_group, current_time, sleep, sleep_forever, sleep_until
+import anyio
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, PingReceived
@@ -41,20 +41,20 @@ class Pings:
 
     def __init__(self) -> None:
         self.times: list[float] = []
-        self.start = current_time()
+        self.start = anyio.current_time()
 
     async def note(self, peer: ScriptedPeer) -> None:
         """Answer pings and note when they come, until cancelled."""
         while True:
             await peer.expect(PingReceived)
-            self.times.append(current_time() - self.start)
+            self.times.append(anyio.current_time() - self.start)
 
 
 @asynccontextmanager
 async def waiting_call(config: Configuration) -> AsyncGenerator[tuple[Call, ScriptedPeer, Network]]:
     """Give a call that waits for its first message, which it gets in the end."""
     network = Network()
-    async with channel_to(network, config) as channel, create_task_group() as tasks:
+    async with channel_to(network, config) as channel, anyio.create_task_group() as tasks:
         call = Call(channel)
         tasks.start_soon(call.run)
         peer, _ = await network.accept()
@@ -66,12 +66,12 @@ async def test_ping_comes_after_silence_with_a_call_open(autojump_clock: MockClo
     """The last bytes came at 5 s: a ping at 25 s exactly, and its answer restarts the count."""
     del autojump_clock
     config = keepalive(_http2_min_sent_ping_interval_without_data=1.0)
-    async with waiting_call(config) as (_, peer, _), create_task_group() as tasks:
+    async with waiting_call(config) as (_, peer, _), anyio.create_task_group() as tasks:
         pings = Pings()
-        await sleep(5)
+        await anyio.sleep(5)
         await peer.respond(1, b"one")
         tasks.start_soon(pings.note, peer)
-        await sleep_until(pings.start + 64)
+        await anyio.sleep_until(pings.start + 64)
         tasks.cancel_scope.cancel()
     # 25 s answered at once; then 10 s for the answer to have come, 20 s of silence since it came.
     assert pings.times == [25, 45]
@@ -80,14 +80,14 @@ async def test_ping_comes_after_silence_with_a_call_open(autojump_clock: MockClo
 async def test_no_ping_while_messages_come(autojump_clock: MockClock) -> None:
     """A message every 19 s."""
     del autojump_clock
-    async with waiting_call(keepalive()) as (_, peer, _), create_task_group() as tasks:
+    async with waiting_call(keepalive()) as (_, peer, _), anyio.create_task_group() as tasks:
         pings = Pings()
         peer.queue_headers(1)
         tasks.start_soon(pings.note, peer)
         for _ in range(10):
             peer.queue_messages(1, b"token")
             await peer.flush()
-            await sleep(19)
+            await anyio.sleep(19)
         tasks.cancel_scope.cancel()
     assert pings.times == []
 
@@ -98,13 +98,13 @@ async def test_no_ping_without_calls(autojump_clock: MockClock) -> None:
     network = Network()
     async with channel_to(network, keepalive()) as channel:
         await completes(network, channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             pings = Pings()
             tasks.start_soon(pings.note, network.peer)
-            await sleep(3600)
+            await anyio.sleep(3600)
             assert pings.times == []
             tasks.start_soon(Call(channel).run)
-            await sleep(25)
+            await anyio.sleep(25)
             tasks.cancel_scope.cancel()
         assert pings.times == [3620]
 
@@ -115,10 +115,10 @@ async def test_ping_without_calls_where_permitted(autojump_clock: MockClock) -> 
     network = Network()
     async with channel_to(network, keepalive(_keepalive_permit_without_calls=True)) as channel:
         await completes(network, channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             pings = Pings()
             tasks.start_soon(pings.note, network.peer)
-            await sleep(25)
+            await anyio.sleep(25)
             tasks.cancel_scope.cancel()
         assert pings.times == [20]
 
@@ -126,10 +126,10 @@ async def test_ping_without_calls_where_permitted(autojump_clock: MockClock) -> 
 async def test_pings_without_data_are_limited(autojump_clock: MockClock) -> None:
     """By default two, five minutes apart, until a HEADERS or DATA frame is sent."""
     del autojump_clock
-    async with waiting_call(keepalive()) as (_, peer, _), create_task_group() as tasks:
+    async with waiting_call(keepalive()) as (_, peer, _), anyio.create_task_group() as tasks:
         pings = Pings()
         tasks.start_soon(pings.note, peer)
-        await sleep(3600)
+        await anyio.sleep(3600)
         tasks.cancel_scope.cancel()
     assert len(pings.times) == 2
     assert pings.times[0] == 20
@@ -142,14 +142,14 @@ async def test_peer_that_does_not_answer_is_gone(autojump_clock: MockClock) -> N
     network = Network()
     async with channel_to(network, keepalive()) as channel:
         call = Call(channel)
-        start = current_time()
+        start = anyio.current_time()
         await call.run()
-        assert current_time() == start + TIME + TIMEOUT
+        assert anyio.current_time() == start + TIME + TIMEOUT
         assert call.status is Status.UNAVAILABLE
         assert call.error is not None
         assert call.error.message == "The peer does not answer pings"
         again = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(again.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, end=True)
@@ -160,15 +160,15 @@ async def test_any_bytes_are_an_answer(autojump_clock: MockClock) -> None:
     """No PING ACK, but a message at 29.9 s."""
     del autojump_clock
     network = Network()
-    async with channel_to(network, keepalive()) as channel, create_task_group() as tasks:
+    async with channel_to(network, keepalive()) as channel, anyio.create_task_group() as tasks:
         call = Call(channel)
         tasks.start_soon(call.run)
         peer, stream_id = await network.accept()
-        await sleep(29.9)
+        await anyio.sleep(29.9)
         peer.queue_headers(stream_id)
         peer.queue_messages(stream_id, b"token")
         peer.stream.send_nowait(peer.h2.data_to_send())
-        await sleep(5)
+        await anyio.sleep(5)
         peer.queue_trailers(stream_id)
         await peer.flush()
     assert (call.received, call.error) == ([b"token"], None)
@@ -180,7 +180,7 @@ async def test_too_many_pings_doubles_the_interval(autojump_clock: MockClock) ->
     network = Network()
     async with channel_to(network, keepalive()) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             first, _ = await network.accept()
             calm = GoAwayFrame(
@@ -188,12 +188,12 @@ async def test_too_many_pings_doubles_the_interval(autojump_clock: MockClock) ->
             )
             await first.send_frames(calm)
         assert call.status is Status.UNAVAILABLE
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(Call(channel).run)
             peer, _ = await network.accept()
             pings = Pings()
             tasks.start_soon(pings.note, peer)
-            await sleep(50)
+            await anyio.sleep(50)
             tasks.cancel_scope.cancel()
         assert pings.times == [40]
 
@@ -203,14 +203,14 @@ async def test_too_many_pings_doubles_the_interval(autojump_clock: MockClock) ->
 
 async def silent(stream: Stream[bytes, bytes]) -> None:
     await stream.recv_message()
-    await sleep_forever()
+    await anyio.sleep_forever()
 
 
 async def talkative(stream: Stream[bytes, bytes]) -> None:
     await stream.recv_message()
     while True:
         await stream.send_message(b"token")
-        await sleep(1)
+        await anyio.sleep(1)
 
 
 async def ping(peer: ScriptedPeer) -> None:
@@ -240,7 +240,7 @@ async def test_pings_far_enough_apart_are_no_strikes(autojump_clock: MockClock) 
         await peer.request(STREAM, b"request")
         for _ in range(20):
             await ping(peer)
-            await sleep(15)
+            await anyio.sleep(15)
         assert peer.goaways() == []
 
 
@@ -251,7 +251,7 @@ async def test_data_forgives_strikes(autojump_clock: MockClock) -> None:
         await peer.request(STREAM, b"request")
         for _ in range(20):
             await ping(peer)
-            await sleep(0.5)
+            await anyio.sleep(0.5)
         assert peer.goaways() == []
         await peer.expect(PingAckReceived)
 
@@ -264,12 +264,12 @@ async def test_server_pings_a_silent_client_and_drops_it(autojump_clock: MockClo
     async def handler(stream: Stream[bytes, bytes]) -> None:
         await stream.recv_message()
         try:
-            await sleep_forever()
+            await anyio.sleep_forever()
         finally:
-            over.append(current_time())
+            over.append(anyio.current_time())
 
-    start = current_time()
+    start = anyio.current_time()
     async with served(stream=handler, config=keepalive()) as peer:
         await peer.request(STREAM, b"request")
-        await sleep(60)
+        await anyio.sleep(60)
     assert over == [start + TIME + TIMEOUT]

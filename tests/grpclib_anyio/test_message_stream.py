@@ -8,7 +8,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from anyio import create_task_group
+import anyio
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
@@ -96,7 +96,7 @@ async def test_message_of_the_largest_size_is_received() -> None:
     network = Network()
     async with channel_to(network, Configuration(max_message_size=1_000)) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"x" * 1_000, b"", end=True)
@@ -109,7 +109,7 @@ async def test_larger_message_ends_its_call_and_no_other() -> None:
     network = Network()
     async with channel_to(network, Configuration(max_message_size=1_000)) as channel:
         call, other = Call(channel), Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             tasks.start_soon(other.run)
@@ -130,7 +130,7 @@ async def test_compressed_message_without_an_encoding() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -148,7 +148,7 @@ async def test_response_that_ends_within_a_message() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -166,7 +166,7 @@ async def test_reason_in_the_trailers_counts_more_than_half_a_message() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -199,7 +199,7 @@ async def test_every_byte_in_a_frame_of_its_own() -> None:
     sent = [b"one", b"", b"three"]
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -217,7 +217,7 @@ async def test_many_small_messages_in_one_frame() -> None:
     sent = [str(number).encode() for number in range(1_000)]
     async with channel_to(network) as channel:
         call = Call(channel)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id)
@@ -234,7 +234,7 @@ async def test_response_without_messages() -> None:
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, cardinality=Cardinality.UNARY_UNARY)
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, end=True)

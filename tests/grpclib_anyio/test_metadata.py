@@ -4,7 +4,7 @@
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
 import pytest
-from anyio import create_task_group, wait_all_tasks_blocked
+import anyio
 from grpclib.const import Cardinality
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.metadata import decode_timeout
@@ -97,7 +97,7 @@ async def test_metadata_of_both_kinds_to_the_server_and_back() -> None:
 async def test_request_headers() -> None:
     """What a call sends, in this order: pseudo-headers, timeout, gRPC's own, the caller's."""
     network = Network()
-    async with channel_to(network) as channel, create_task_group() as tasks:
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
 
         async def call() -> None:
             metadata: dict[str, str | bytes] = {"key": "value", "key-bin": b"\0\xff"}
@@ -110,7 +110,7 @@ async def test_request_headers() -> None:
             assert stream.trailing_metadata == {"trailing": "text"}
 
         tasks.start_soon(call)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         event = await network.peer.expect(RequestReceived)
         names = list(fields_of(event))
         assert names == [

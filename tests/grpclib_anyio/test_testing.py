@@ -4,16 +4,7 @@
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
 import pytest
-from anyio import (
-    BrokenResourceError,
-    BusyResourceError,
-    CancelScope,
-    ClosedResourceError,
-    EndOfStream,
-    WouldBlock,
-    create_task_group,
-    wait_all_tasks_blocked,
-)
+import anyio
 from anyio.abc import ByteStream
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -40,12 +31,12 @@ async def test_bytes_arrive_in_order_and_in_parts() -> None:
 async def test_full_buffer_makes_the_sender_wait() -> None:
     """Four bytes of six fit; the rest goes when two have been read."""
     one, two = memory_pair(buffer_size=4)
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.send, b"abcdef")
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         assert one.statistics().unreceived_bytes == 4
         assert one.statistics().is_awaited
-        with pytest.raises(WouldBlock):
+        with pytest.raises(anyio.WouldBlock):
             one.send_nowait(b"x")
         assert await two.receive(2) == b"ab"
     assert await two.receive() == b"cdef"
@@ -56,15 +47,15 @@ async def test_full_buffer_makes_the_sender_wait() -> None:
 async def test_cancelled_send_leaves_a_part() -> None:
     """As a socket does, which is why calls do not write."""
     one, two = memory_pair(buffer_size=4)
-    async with create_task_group() as tasks:
-        scope = CancelScope()
+    async with anyio.create_task_group() as tasks:
+        scope = anyio.CancelScope()
 
         async def send() -> None:
             with scope:
                 await one.send(b"abcdef")
 
         tasks.start_soon(send)
-        await wait_all_tasks_blocked()
+        await anyio.wait_all_tasks_blocked()
         scope.cancel()
     assert two.receive_nowait() == b"abcd"
     assert not one.statistics().is_awaited
@@ -77,9 +68,9 @@ async def test_half_close() -> None:
     await one.send(b"last")
     await one.send_eof()
     assert await two.receive() == b"last"
-    with pytest.raises(EndOfStream):
+    with pytest.raises(anyio.EndOfStream):
         await two.receive()
-    with pytest.raises(ClosedResourceError):
+    with pytest.raises(anyio.ClosedResourceError):
         await one.send(b"more")
     await two.send(b"still")
     assert await one.receive() == b"still"
@@ -92,12 +83,12 @@ async def test_close() -> None:
     await one.send(b"last")
     await one.aclose()
     assert await two.receive() == b"last"
-    with pytest.raises(EndOfStream):
+    with pytest.raises(anyio.EndOfStream):
         await two.receive()
-    with pytest.raises(BrokenResourceError):
+    with pytest.raises(anyio.BrokenResourceError):
         await two.send(b"more")
     for operation in (one.receive(), one.send(b"x")):
-        with pytest.raises(ClosedResourceError):
+        with pytest.raises(anyio.ClosedResourceError):
             await operation
     await two.aclose()
     assert one.statistics().unread_bytes == two.statistics().unread_bytes == 0
@@ -110,17 +101,17 @@ async def test_reset_wakes_both_ends() -> None:
     await one.send(b"lost")
     one.reset_nowait()
     for operation in (one.receive(), two.receive(), one.send(b"x"), two.send(b"x")):
-        with pytest.raises(BrokenResourceError):
+        with pytest.raises(anyio.BrokenResourceError):
             await operation
 
 
 @pytest.mark.anyio
 async def test_two_tasks_may_not_receive_at_once() -> None:
     one, _ = memory_pair()
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         tasks.start_soon(one.receive)
-        await wait_all_tasks_blocked()
-        with pytest.raises(BusyResourceError):
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(anyio.BusyResourceError):
             await one.receive()
         tasks.cancel_scope.cancel()
 

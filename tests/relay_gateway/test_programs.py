@@ -15,7 +15,7 @@ import trio
 
 from grpclib_anyio.server import Server
 from relay_gateway.settings import GatewaySettings
-from relay_model.log import LogSettings
+from relay_program.log import LogSettings
 from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, http1
 from tests.relay_gateway.event_stream import Event
 from tests.relay_gateway.models import Model

@@ -1,10 +1,8 @@
-"""A real engine for the tests that need one, and logging put back as it was."""
+"""A real engine for the tests that need one."""
 
-import logging
 from collections.abc import Iterator
 
 import pytest
-import structlog
 
 from relay_model.backends.llama import Engine, bundled_weights
 from tests.relay_model.installed import NOT_INSTALLED
@@ -18,14 +16,3 @@ def engine() -> Iterator[Engine]:
     loaded = Engine(bundled_weights(), context_size=2048, slots=1, threads=1, verbose=False)
     yield loaded
     loaded.close()
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """Undo what a test configures."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()

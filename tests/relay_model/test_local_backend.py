@@ -15,8 +15,9 @@ from grpclib.const import Status
 from relay_model.backends import import_extra, llama, open_backend
 from relay_model.backends.llama import Engine, bundled_weights, check_weights
 from relay_model.backends.local import LocalBackend, LocalStatistics
-from relay_model.errors import EXIT_USAGE, BackendError, StartupError
+from relay_model.errors import BackendError
 from relay_model.settings import ModelSettings
+from relay_program.errors import EXIT_USAGE, StartupError
 from tests.relay_model.installed import needs_local_model
 from tests.relay_model.scripted import LAST, EndlessEngine, ScriptedEngine, Step, says
 

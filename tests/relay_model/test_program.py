@@ -20,8 +20,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.client import Channel
-from relay_model.errors import StartupError
-from relay_model.program import run
+from relay_program.errors import StartupError
+from relay_program.running import run
 from relay_proto.ai import GenerateRequest
 from tests.relay_model.installed import needs_local_model
 from tests.relay_model.scripted import stub_of
@@ -147,7 +147,7 @@ def test_other_errors_stay_as_they_are() -> None:
 def test_interrupted_before_it_has_begun_it_is_silent_as_well() -> None:
     program = (
         "import os, signal\n"
-        "from relay_model.program import run\n"
+        "from relay_program.running import run\n"
         "async def main(): os.kill(os.getpid(), signal.SIGINT)\n"
         "raise SystemExit(run(main))\n"
     )

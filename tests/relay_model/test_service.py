@@ -196,6 +196,15 @@ async def test_what_cannot_be_sent_is_not_the_models_fault() -> None:
 
 
 @pytest.mark.anyio
+async def test_an_answer_that_nobody_reads_to_its_end_is_not_done() -> None:
+    answer = AiService(ScriptedBackend("x")).generate(GenerateRequest(prompt=PROMPT))
+    with structlog.testing.capture_logs() as log:
+        async with answer:
+            assert (await anext(answer)) == GenerateResponse("x")
+    assert ended(log)["cause"] == "client_disconnect"
+
+
+@pytest.mark.anyio
 async def test_a_complete_answer_stays_complete() -> None:
     async with AiService(ScriptedBackend()).generate(GenerateRequest(prompt=PROMPT)) as answer:
         assert [message.done async for message in answer] == [True]

@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 from grpclib_anyio.client import Channel
-from relay_model.errors import EXIT_FAILURE, StartupError
 from relay_model.serving import serve
 from relay_model.settings import ModelSettings
+from relay_program.errors import EXIT_FAILURE, StartupError
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from tests.relay_model.scripted import stub_of
 

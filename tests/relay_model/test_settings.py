@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from relay_model.cli import parse_settings
-from relay_model.errors import EXIT_USAGE
 from relay_model.settings import ModelSettings
+from relay_program.cli import parse_settings
+from relay_program.errors import EXIT_USAGE
 
 # Another value than the default for everything that can be set.
 OTHER_VALUES = {

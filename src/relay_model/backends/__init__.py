@@ -9,7 +9,7 @@ one backend needs are nothing to the others.
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from relay_model.errors import StartupError
+from relay_program.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from grpclib.const import Status
 
 from relay_model.backends import import_extra
-from relay_model.errors import BackendError, StartupError
+from relay_model.errors import BackendError
+from relay_program.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

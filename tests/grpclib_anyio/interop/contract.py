@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from anyio import to_thread
+import anyio.to_thread
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.const import Cardinality, Status
 
@@ -120,7 +120,7 @@ class Witness:
 
 
 async def _is_set(event: threading.Event, within: float = PATIENCE) -> bool:
-    return await to_thread.run_sync(event.wait, within)
+    return await anyio.to_thread.run_sync(event.wait, within)
 
 
 def token(index: int) -> str:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import grpc
-from anyio import CancelScope, CapacityLimiter, to_thread
+import anyio.to_thread
 from betterproto import Message
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.const import Status
@@ -97,8 +97,8 @@ async def running(server: GrpcioServer) -> AsyncGenerator[GrpcioServer, None]:
     try:
         yield server
     finally:
-        with CancelScope(shield=True):  # bounded: close() is
-            await to_thread.run_sync(server.close)
+        with anyio.CancelScope(shield=True):  # bounded: close() is
+            await anyio.to_thread.run_sync(server.close)
 
 
 def _token_service(witness: Witness) -> grpc.GenericRpcHandler:
@@ -210,7 +210,7 @@ class GrpcioClient:
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
-        self._limiter = CapacityLimiter(CALLS)
+        self._limiter = anyio.CapacityLimiter(CALLS)
 
     async def unary(
         self, method: str, text: str, *, metadata: Metadata = (), within: float | None = None
@@ -265,7 +265,7 @@ class GrpcioClient:
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Untyped) -> T:
         with _failures():
-            return await to_thread.run_sync(function, *arguments, limiter=self._limiter)
+            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
 
 
 class _GrpcioCall:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpclib.client
 import grpclib.server
-from anyio import CancelScope, create_task_group, fail_after, sleep, to_thread
+import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.client import (
@@ -60,7 +60,7 @@ async def our_server(
         **({"path": endpoint.path} if endpoint.path else where),
         ssl=None if security is None else security.server_context(),
     )
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         (address,) = await tasks.start(serve)
         yield endpoint if endpoint.path else Endpoint(address[1], None, security)
         tasks.cancel_scope.cancel()
@@ -108,7 +108,7 @@ async def _grpclib_server(endpoint: Endpoint, witness: Witness) -> AsyncGenerato
         yield endpoint
     finally:
         server.close()
-        with CancelScope(shield=True), fail_after(PATIENCE):
+        with anyio.CancelScope(shield=True), anyio.fail_after(PATIENCE):
             await server.wait_closed()
 
 
@@ -128,7 +128,7 @@ async def _grpclib_client(endpoint: Endpoint) -> AsyncGenerator[Client, None]:
     async with grpclib.client.Channel(**options, status_details_codec=RawDetails()) as channel:
         yield GrpclibClient(channel)
         transport = _transport_of(channel)
-    with CancelScope(shield=True), fail_after(PATIENCE):
+    with anyio.CancelScope(shield=True), anyio.fail_after(PATIENCE):
         await _abort(transport)
 
 
@@ -145,7 +145,7 @@ async def _abort(transport: Untyped) -> None:
     sock = transport.get_extra_info("socket")
     transport.abort()
     while sock.fileno() != -1:  # noqa: ASYNC110 - asyncio has no event for it
-        await sleep(0.001)
+        await anyio.sleep(0.001)
 
 
 def _channel_options(endpoint: Endpoint) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class GrpclibClient:
         self, method: str, text: str, *, metadata: Metadata = (), within: float | None = None
     ) -> Reply:
         call = UnaryUnaryMethod(self._channel, _path(method), StringValue, StringValue)
-        with _failures(), fail_after(PATIENCE):
+        with _failures(), anyio.fail_after(PATIENCE):
             async with call.open(timeout=within, metadata=metadata) as stream:
                 await stream.send_message(StringValue(text), end=True)
                 reply = await stream.recv_message()
@@ -175,14 +175,14 @@ class GrpclibClient:
 
     async def join(self, texts: Sequence[str]) -> str:
         call = StreamUnaryMethod(self._channel, _path("Join"), StringValue, StringValue)
-        with _failures(), fail_after(PATIENCE):
+        with _failures(), anyio.fail_after(PATIENCE):
             reply = await call(list(map(StringValue, texts)))
         return reply.value
 
     async def chat(self, texts: Sequence[str]) -> list[str]:
         call = StreamStreamMethod(self._channel, _path("Chat"), StringValue, StringValue)
         replies: list[str] = []
-        with _failures(), fail_after(PATIENCE):
+        with _failures(), anyio.fail_after(PATIENCE):
             async with call.open() as stream:
                 for text in texts:
                     await stream.send_message(StringValue(text))
@@ -199,7 +199,7 @@ class GrpclibClient:
         answer = AiServiceStub(self._channel).generate(
             GenerateRequest(prompt, session), timeout=within
         )
-        with _failures(), fail_after(PATIENCE):
+        with _failures(), anyio.fail_after(PATIENCE):
             return [message.token async for message in answer if not message.done]
 
     @asynccontextmanager
@@ -223,7 +223,7 @@ class _GrpclibCall:
         self._stream = stream
 
     async def receive(self) -> str | None:
-        with _failures(), fail_after(PATIENCE):
+        with _failures(), anyio.fail_after(PATIENCE):
             message = await self._stream.recv_message()
             if message is None or message.done:
                 await self._stream.recv_trailing_metadata()
@@ -265,12 +265,12 @@ class _InPortal:
     ) -> AsyncGenerator[Call, None]:
         opened = self._client.open(prompt, session, within=within)
         manager = self._portal.wrap_async_context_manager(opened)
-        call = await to_thread.run_sync(manager.__enter__)
+        call = await anyio.to_thread.run_sync(manager.__enter__)
         try:
             yield _CallInPortal(self._portal, call)
         finally:
-            with CancelScope(shield=True):  # bounded: the call gives up by itself
-                await to_thread.run_sync(manager.__exit__, None, None, None)
+            with anyio.CancelScope(shield=True):  # bounded: the call gives up by itself
+                await anyio.to_thread.run_sync(manager.__exit__, None, None, None)
 
 
 class _CallInPortal:
@@ -288,7 +288,7 @@ class _CallInPortal:
 async def _call_in(
     portal: BlockingPortal, function: Callable[..., Awaitable[T]], *arguments: Untyped
 ) -> T:
-    return await to_thread.run_sync(portal.call, function, *arguments)
+    return await anyio.to_thread.run_sync(portal.call, function, *arguments)
 
 
 @contextmanager

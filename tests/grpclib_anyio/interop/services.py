@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from anyio import sleep_forever, to_thread
+import anyio.to_thread
 from grpclib import GRPCError, Status
 from grpclib.const import Handler
 from grpclib.encoding.base import StatusDetailsCodecBase
@@ -72,11 +72,11 @@ class TokenService(AiServiceBase):
         try:
             for index in range(int(number)):
                 if what == "step":
-                    await to_thread.run_sync(self._witness.steps(session).acquire)
+                    await anyio.to_thread.run_sync(self._witness.steps(session).acquire)
                 yield GenerateResponse((flood if what == "flood" else token)(index))
             match what:
                 case "hang":
-                    await sleep_forever()
+                    await anyio.sleep_forever()
                 case "fail":
                     raise GRPCError(Status.ABORTED, MESSAGE, DETAILS)
                 case "reset":

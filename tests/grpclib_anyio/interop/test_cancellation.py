@@ -5,7 +5,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
 import pytest
-from anyio import CancelScope, create_task_group
+import anyio
 from grpclib.const import Status
 
 from grpclib_anyio.client import Channel
@@ -97,7 +97,7 @@ async def test_scope_around_a_stub_is_cancelled(foreign_server: ServerMaker, cou
                 witness.started("all received").set()
 
     async with _called(foreign_server, witness) as channel:
-        async with create_task_group() as tasks:
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(consume, channel)
             await witness.see_started("all received" if count else "s")
             tasks.cancel_scope.cancel()
@@ -118,7 +118,7 @@ async def test_a_stub_is_closed_early(foreign_server: ServerMaker) -> None:
 async def test_scope_around_the_channel_is_cancelled(foreign_server: ServerMaker) -> None:
     witness = Witness()
     async with foreign_server(Endpoint(), witness) as endpoint:
-        with CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             async with Channel("127.0.0.1", endpoint.port) as channel:
                 async for _ in _answer(channel, "hang 1"):
                     scope.cancel()

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
-from anyio import sleep, to_thread
+import anyio.to_thread
 from grpclib.const import Status
 
 from grpclib_anyio.config import Configuration
@@ -69,7 +69,7 @@ async def test_calls_finish_while_a_server_stops() -> None:
         witness.steps("s").release()
         assert await call.receive() == "1 "
         successor = partial(GrpcioServer, old.endpoint, witness)
-        async with running(await to_thread.run_sync(successor)):
+        async with running(await anyio.to_thread.run_sync(successor)):
             assert await client.generate("count 3") == tokens(3)
             assert len(witness.peers) == 2
             witness.steps("s").release()
@@ -90,7 +90,7 @@ async def test_nobody_listens() -> None:
 
 async def test_server_is_killed() -> None:
     with run_module("tests.grpclib_anyio.interop.grpcio_program") as program:
-        port = await to_thread.run_sync(program.wait_for, r"port (\d+)")
+        port = await anyio.to_thread.run_sync(program.wait_for, r"port (\d+)")
         async with our_client(Endpoint(int(port[1]))) as client, client.open("hang 3") as call:
             assert [await call.receive() for _ in range(3)] == tokens(3)
             program.kill()
@@ -117,7 +117,7 @@ async def test_our_pings_do_not_offend_a_server(pair: Pair) -> None:
         our_client(endpoint, EAGER) as client,
         client.open("step 1", "s") as call,
     ):
-        await sleep(SILENCE)
+        await anyio.sleep(SILENCE)
         pair.witness.steps("s").release()
         assert await call.receive() == "0 "
         assert await call.receive() is None

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import grpc
 import pytest
-from anyio import create_task_group, to_thread
+import anyio.to_thread
 from grpclib.client import UnaryStreamMethod
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
@@ -71,7 +71,7 @@ async def test_concurrent_streams_do_not_mix(pair: Pair) -> None:
     async def call(number: int) -> None:
         received[number] = await client.generate(f"count {number}")
 
-    async with pair.connected() as client, create_task_group() as tasks:
+    async with pair.connected() as client, anyio.create_task_group() as tasks:
         for number in range(STREAMS):
             tasks.start_soon(call, number)
     assert received == {number: tokens(number) for number in range(STREAMS)}
@@ -134,9 +134,9 @@ def _read_all(port: int) -> bytes:
 @pytest.mark.parametrize("anyio_backend", ["trio"])  # a test of both loops is above
 async def test_very_long_stream_to_grpcio() -> None:
     server = Server([RawService()], codec=RawCodec())
-    async with create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
         ((_, port),) = await tasks.start(server.serve, "127.0.0.1", 0)
-        assert await to_thread.run_sync(_read_all, port) == "".join(tokens(LONG)).encode()
+        assert await anyio.to_thread.run_sync(_read_all, port) == "".join(tokens(LONG)).encode()
         tasks.cancel_scope.cancel()
 
 
@@ -151,5 +151,5 @@ async def test_very_long_stream_from_grpcio() -> None:
         server.start()
         async with Channel("127.0.0.1", port, codec=RawCodec()) as channel:
             received = await UnaryStreamMethod(cast("Any", channel), PATH, bytes, bytes)(b"")
-        await to_thread.run_sync(server.stop(None).wait, PATIENCE)
+        await anyio.to_thread.run_sync(server.stop(None).wait, PATIENCE)
     assert b"".join(received) == "".join(tokens(LONG)).encode()

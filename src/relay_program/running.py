@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from relay_model.errors import StartupError
+from relay_program.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

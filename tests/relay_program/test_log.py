@@ -6,7 +6,7 @@ import logging
 import pytest
 from structlog.stdlib import get_logger
 
-from relay_model.log import LogSettings, configure_logging
+from relay_program.log import LogSettings, configure_logging
 
 pytestmark = pytest.mark.usefixtures("logging_restored")
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliApp
 
-from relay_model.errors import StartupError
-from relay_model.log import LogSettings
+from relay_program.errors import StartupError
+from relay_program.log import LogSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
