@@ -1,0 +1,185 @@
+"""hypercorn's trio worker with our bounds, and without: so that a test says when it needs none."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import hypercorn.trio.run
+import hypercorn.trio.tcp_server
+import pytest
+import trio
+import trio.testing
+from hypercorn.config import Config
+from hypercorn.protocol.h2 import BUFFER_HIGH_WATER as HIGH_WATER
+from hypercorn.protocol.h2 import StreamBuffer
+from hypercorn.trio.worker_context import EventWrapper
+
+from relay_gateway import hypercorn_trio
+from relay_gateway.hypercorn_trio import BoundedStreamBuffer, BoundedTCPServer
+from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, http1
+
+pytestmark = pytest.mark.trio
+
+UPSTREAM_TCP_SERVER = hypercorn.trio.tcp_server.TCPServer
+CHUNK = b"x" * 100_000
+WRITE_TIMEOUT = 0.3
+#: Seconds for what is to come soon, on a machine that is busy.
+SOON = 5.0
+#: Seconds after which something that waits for good is taken to do so.
+FOR_GOOD = 1.0
+
+
+@asynccontextmanager
+async def served(
+    application: Callable[..., Any], server_class: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> AsyncGenerator[tuple[str, trio.CancelScope]]:
+    """Serve an application with one of the two classes; give its URL and the server's scope."""
+    monkeypatch.setattr(hypercorn.trio.run, "TCPServer", server_class)
+    monkeypatch.setattr(BoundedTCPServer, "write_timeout", WRITE_TIMEOUT)
+    config = Config()
+    config.bind = ["127.0.0.1:0"]
+    config.errorlog = None
+    async with trio.open_nursery() as nursery:
+        urls = await nursery.start(hypercorn.trio.serve, application, config)
+        yield urls[0], nursery.cancel_scope
+        nursery.cancel_scope.cancel()
+
+
+class Flood:
+    """An application that sends without an end, and notes when it was ended."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.ended = trio.Event()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._cancel_on_disconnect, receive, nursery.cancel_scope)
+            try:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                while True:
+                    await send({"type": "http.response.body", "body": CHUNK, "more_body": True})
+                    self.sent += len(CHUNK)
+            finally:
+                self.ended.set()
+
+    async def _cancel_on_disconnect(self, receive: Any, scope: trio.CancelScope) -> None:  # noqa: ANN401 - ASGI's
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        scope.cancel()
+
+
+async def _live(receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+    for stage in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{stage}.complete"})
+
+
+@asynccontextmanager
+async def stalled(url: str) -> AsyncGenerator[Http1]:
+    """Ask, and read nothing."""
+    async with http1(url, buffer_size=SMALL_BUFFER) as browser:
+        await browser.send("/")
+        yield browser
+
+
+async def test_a_client_that_reads_nothing_loses_its_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flood = Flood()
+    async with served(flood, BoundedTCPServer, monkeypatch) as (url, _), stalled(url) as browser:
+        with trio.fail_after(SOON):
+            await flood.ended.wait()
+            with pytest.raises((trio.BrokenResourceError, EOFError)):
+                await _read_all(browser)
+
+
+async def _read_all(browser: Http1) -> None:
+    while await browser.stream.receive_some():
+        pass
+    raise EOFError
+
+
+async def test_shutdown_does_not_wait_for_a_client_that_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flood = Flood()
+    monkeypatch.setattr(hypercorn_trio, "_LAST_WRITE_SECONDS", 0.1)
+    async with served(flood, BoundedTCPServer, monkeypatch) as (url, scope), stalled(url):
+        monkeypatch.setattr(BoundedTCPServer, "write_timeout", 1000.0)
+        await _until_it_stands_still(flood)
+        scope.cancel()
+        with trio.CancelScope(deadline=trio.current_time() + SOON, shield=True) as patience:
+            await flood.ended.wait()
+        assert not patience.cancelled_caught
+
+
+async def _until_it_stands_still(flood: Flood) -> None:
+    with trio.fail_after(SOON):
+        before = -1
+        while before != flood.sent:
+            before = flood.sent
+            await trio.sleep(0.1)  # the kernel's buffers fill: there is nothing to wait for
+
+
+async def test_upstream_still_holds_up_its_shutdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    flood = Flood()
+    async with served(flood, UPSTREAM_TCP_SERVER, monkeypatch) as (url, scope), stalled(url):
+        await _until_it_stands_still(flood)
+        scope.cancel()
+        with trio.CancelScope(deadline=trio.current_time() + FOR_GOOD, shield=True) as patience:
+            await flood.ended.wait()
+        assert patience.cancelled_caught, "hypercorn has mended this: see BoundedTCPServer"
+
+
+async def _is_bounded(buffer: StreamBuffer) -> bool:
+    """Push while the client's window is zero, and say whether that stops."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_push_for_good, buffer)
+        for _ in range(100):
+            await trio.testing.wait_all_tasks_blocked()
+            await buffer.pop(0)
+        nursery.cancel_scope.cancel()
+    return len(buffer.buffer) <= 2 * HIGH_WATER
+
+
+async def _push_for_good(buffer: StreamBuffer) -> None:
+    while True:
+        await buffer.push(b"x" * HIGH_WATER)
+
+
+async def test_what_one_http2_client_does_not_read_is_bounded() -> None:
+    assert await _is_bounded(BoundedStreamBuffer(EventWrapper))
+
+
+async def test_upstream_still_buffers_without_a_bound() -> None:
+    upstream = BoundedStreamBuffer.__mro__[1]
+    is_bounded = await _is_bounded(upstream(EventWrapper))
+    assert not is_bounded, "hypercorn has mended this: see BoundedStreamBuffer"
+
+
+async def test_a_paused_sender_goes_on_when_the_client_reads() -> None:
+    buffer, pushed = BoundedStreamBuffer(EventWrapper), trio.Event()
+
+    async def push() -> None:
+        await buffer.push(b"x" * HIGH_WATER)
+        pushed.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(push)
+        await trio.testing.wait_all_tasks_blocked()
+        await buffer.pop(HIGH_WATER // 4)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not pushed.is_set(), "a little room is not enough"
+        await buffer.pop(HIGH_WATER // 2)
+        await pushed.wait()
+    assert await buffer.pop(HIGH_WATER) == b"x" * (HIGH_WATER // 4)
+
+
+async def test_an_unknown_hypercorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hypercorn_trio, "version", lambda _: "0.19.0")
+    with pytest.raises(RuntimeError, match=r"hypercorn 0\.19\.0 is not known"):
+        hypercorn_trio.install(write_timeout=30)
