@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from hypercorn.config import Config
+from hypercorn.events import RawData
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER as HIGH_WATER
 from hypercorn.protocol.h2 import StreamBuffer
 from hypercorn.trio.worker_context import EventWrapper
@@ -134,6 +135,24 @@ async def test_upstream_still_holds_up_its_shutdown(monkeypatch: pytest.MonkeyPa
         with trio.CancelScope(deadline=trio.current_time() + FOR_GOOD, shield=True) as patience:
             await flood.ended.wait()
         assert patience.cancelled_caught, "hypercorn has mended this: see BoundedTCPServer"
+
+
+async def test_a_write_that_has_begun_is_finished_by_a_cancelled_task() -> None:
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    data, received = CHUNK * 40, bytearray()
+    server = BoundedTCPServer(None, Config(), None, None, ours)
+
+    async def read() -> None:
+        with trio.fail_after(SOON):
+            while len(received) < len(data):
+                received.extend(await theirs.receive_some())
+
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await server.protocol_send(RawData(data))
+    assert received == data
 
 
 async def _is_bounded(buffer: StreamBuffer) -> bool:
