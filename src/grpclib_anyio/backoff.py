@@ -1,28 +1,36 @@
 """How long to wait before connecting again (gRPC's connection backoff document)."""
 
+from collections.abc import Callable
 from random import uniform
 
 __all__ = ["Backoff"]
 
-_INITIAL = 1.0
 _MULTIPLIER = 1.6
 _JITTER = 0.2
 
 
 class Backoff:
-    """Delays that grow from 1 s by 1.6 each, at most ``limit``, give or take a fifth."""
+    """Delays that grow from ``initial`` by 1.6 each, at most ``limit``, give or take a fifth.
 
-    def __init__(self, limit: float) -> None:
-        """Start anew; ``limit`` is in seconds, before jitter."""
+    The fifth spreads the clients of a server that comes back; gRPC's document adds it after the
+    limit, so that it also spreads those that have reached it.
+    """
+
+    def __init__(
+        self, initial: float, limit: float, choose: Callable[[float, float], float] = uniform
+    ) -> None:
+        """Start anew; the times are in seconds, ``choose`` takes a number between two."""
+        self._initial = initial
         self._limit = limit
-        self._current = _INITIAL
+        self._choose = choose
+        self._current = min(initial, limit)
 
     def next(self) -> float:
         """Return the seconds from the start of the failed attempt to that of the next."""
-        delay = min(self._current, self._limit)
-        self._current = min(self._current * _MULTIPLIER, self._limit)
-        return delay * uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads clients, no secret
+        delay = self._current
+        self._current = min(delay * _MULTIPLIER, self._limit)
+        return delay * self._choose(1 - _JITTER, 1 + _JITTER)
 
     def reset(self) -> None:
         """Start anew: a connection was made."""
-        self._current = _INITIAL
+        self._current = min(self._initial, self._limit)

@@ -12,10 +12,10 @@ hold a cancel scope or a task group for the whole of its answer, which a generat
 (PEP 789).
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from inspect import iscoroutine
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, cast, runtime_checkable
 
 from betterproto.grpc.grpclib_server import ServiceBase
 
@@ -46,20 +46,23 @@ async def _send_all(handler: Callable[[Any], Any], stream: _Sink, request: Any) 
 
 def _opened(answer: Any) -> AbstractAsyncContextManager[AsyncIterable[Any]]:  # noqa: ANN401 - whatever a handler returns
     if isinstance(answer, AbstractAsyncContextManager):
-        return answer
+        return cast("AbstractAsyncContextManager[AsyncIterable[Any]]", answer)
     if iscoroutine(answer):  # `async def` without a `yield`: no messages, in betterproto's terms
         answer.close()
-        return nullcontext(_nothing())
+        return nullcontext(_NoMessages())
     return _closing(answer)
 
 
-async def _nothing() -> AsyncIterator[Any]:
-    for message in ():
-        yield message
+class _NoMessages:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:  # noqa: ANN401 - any message type
+        raise StopAsyncIteration
 
 
 @asynccontextmanager
-async def _closing(messages: AsyncIterable[Any]) -> AsyncIterator[AsyncIterable[Any]]:
+async def _closing(messages: AsyncIterable[Any]) -> AsyncGenerator[AsyncIterable[Any]]:
     try:
         yield messages
     finally:
@@ -71,7 +74,7 @@ async def _closing(messages: AsyncIterable[Any]) -> AsyncIterator[AsyncIterable[
 
 
 @contextmanager
-def _generator_exit_unwrapped() -> Iterator[None]:
+def _generator_exit_unwrapped() -> Generator[None]:
     """Take a ``GeneratorExit`` out of the exception group that a task group around it makes."""
     try:
         yield

@@ -20,11 +20,18 @@ from grpclib.client import (
 from grpclib.config import Configuration as GrpclibConfiguration
 from grpclib.const import Cardinality
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.encoding.proto import ProtoStatusDetailsCodec, _googleapis_available
-from grpclib.events import _DispatchChannelEvents
-from grpclib.metadata import Deadline, _MetadataLike
+from grpclib.encoding.proto import (
+    ProtoStatusDetailsCodec,
+    _googleapis_available,  # pyright: ignore[reportPrivateUsage] - nothing else tells
+)
+from grpclib.events import _DispatchChannelEvents  # pyright: ignore[reportPrivateUsage] - as above
+from grpclib.metadata import (
+    Deadline,
+    _MetadataLike,  # pyright: ignore[reportPrivateUsage] - the type of a public argument
+)
 from multidict import MultiDict
 
+from .betterproto_stubs import mend_stubs
 from .client_call import Client, Stream
 from .codec import CompiledCodec
 from .config import for_client
@@ -54,7 +61,9 @@ class Channel(_GrpclibChannel):
     """One connection to a server, shared by all calls that are made on it.
 
     An async context manager. The connection is made by the first call and again after a loss; a
-    call on a lost connection fails with UNAVAILABLE, the next one connects. Leaving ``async with``
+    call on a lost connection fails with UNAVAILABLE, the next one connects. One that the server
+    has surely not processed is made again, once, unseen. After a failed attempt to connect, calls
+    fail at once, or wait (``Configuration.wait_for_ready``), until the next. Leaving ``async with``
     resets what calls are left and closes the connection, in one second at most, also in a
     cancelled scope.
     """
@@ -110,6 +119,7 @@ class Channel(_GrpclibChannel):
             codec or CompiledCodec(),
             status_details_codec,
             self.__dispatch__,
+            compresses=settings.compression is not None,
         )
 
     async def __aenter__(self) -> Self:
@@ -124,7 +134,7 @@ class Channel(_GrpclibChannel):
         exc_tb: TracebackType | None,
     ) -> None:
         """Close the connection, and wait until it is closed."""
-        await self._connector.__aexit__(exc_type, exc_val, exc_tb)
+        await self._connector.__aexit__(exc_type, exc_val, exc_tb)  # noqa: ASYNC102 - bounded there
 
     async def _connect(self) -> ByteStream:
         """Connect a byte stream to the server; a subclass may make it in another way."""
@@ -150,9 +160,9 @@ class Channel(_GrpclibChannel):
             self._client,
             name,
             MultiDict(metadata or ()),
-            cardinality,
-            request_type,
-            reply_type,
+            cardinality=cardinality,
+            send_type=request_type,
+            recv_type=reply_type,
             deadline=_earliest(timeout, deadline),
         )
 
@@ -168,6 +178,9 @@ class Channel(_GrpclibChannel):
             waiting_for_slot=sum(part.waiting_for_slot for part in parts),
             unsent_bytes=sum(part.unsent_bytes for part in parts),
         )
+
+
+mend_stubs(Channel)
 
 
 def _earliest(timeout: float | None, deadline: Deadline | None) -> float | None:

@@ -9,23 +9,31 @@ that fails the stream. So a slow consumer is never cancelled within its own code
 around a call, such as betterproto's stubs, does not yield inside a scope (PEP 789).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
 import anyio
+from anyio.abc import TaskGroup
 from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.events import _DispatchChannelEvents
+from grpclib.events import _DispatchChannelEvents  # pyright: ignore[reportPrivateUsage] - grpclib exports no other
 from grpclib.exceptions import ProtocolError
 from grpclib.metadata import USER_AGENT, Deadline, decode_bin_value, decode_grpc_message
 from grpclib.stream import StreamIterator
 
+from .compression import ACCEPT_ENCODING, ENCODING, is_known
 from .connection import Connection
 from .connector import Connector
-from .errors import DeadlineExceededError, GRPCError, TerminatedError, http_status_error
+from .errors import (
+    DeadlineExceededError,
+    GRPCError,
+    TerminatedError,
+    UnprocessedError,
+    http_status_error,
+)
 from .message_stream import Headers, MessageStream
 from .metadata import (
     Metadata,
@@ -36,6 +44,7 @@ from .metadata import (
     is_content_type,
 )
 from .peer import Peer
+from .replay import Replay
 
 __all__ = ["Client", "Stream"]
 
@@ -53,10 +62,12 @@ class Client:
     codec: CodecBase
     status_details_codec: StatusDetailsCodecBase | None
     dispatch: _DispatchChannelEvents
+    #: Requests are compressed.
+    compresses: bool
 
 
 @contextmanager
-def _until(deadline: float | None) -> Iterator[None]:
+def _until(deadline: float | None) -> Generator[None]:
     """Bound the awaits inside, and nothing that the caller does between them."""
     with anyio.CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
         yield
@@ -81,10 +92,10 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         client: Client,
         method_name: str,
         metadata: Metadata,
+        *,
         cardinality: Cardinality,
         send_type: type[_SendType],
         recv_type: type[_RecvType],
-        *,
         deadline: float | None,
     ) -> None:
         """Prepare a call; see ``Channel.request``. ``deadline`` is on the loop's clock."""
@@ -97,7 +108,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._client = client
         self._method_name = method_name
         self._metadata = metadata
-        self._cardinality = cardinality
+        # grpclib's namedtuple has no types.
+        self._client_streaming: bool = cast("Any", cardinality).client_streaming
         self._send_type = send_type
         self._recv_type = recv_type
         self._deadline = deadline
@@ -105,6 +117,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._codec = client.codec
         self._open_stream: MessageStream | None = None
         self._timer: anyio.CancelScope | None = None
+        #: None when the call cannot be made again: any more, or yet.
+        self._replay: Replay | None = None
         self._message_sent = False
         self._end_sent = False
         self._is_cancelled = False
@@ -113,7 +127,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         """Begin; nothing is sent yet."""
         return self
 
-    async def __aexit__(
+    async def __aexit__(  # noqa: ASYNC910 - awaits nothing after an exception: see the class
         self,
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
@@ -122,25 +136,25 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         """Wait for the status, or after an exception reset the stream without an await."""
         try:
             if exc_val is None:
-                await self._finish()
+                await self._finish()  # noqa: ASYNC102 - the call's end, not clean-up after one
             elif isinstance(exc_val, TerminatedError):
                 self._raise_early_status()
         finally:
-            self._release()
+            self.release_nowait()
 
     # -- sending --------------------------------------------------------------------------------
 
     async def send_request(self, *, end: bool = False) -> None:
-        """Send the headers, connecting and waiting for a slot as needed; done by the first
-        ``send_message`` if not called before.
+        """Send the headers; done by the first ``send_message`` if not before.
 
-        With ``end`` a streaming request has no messages.
+        Connects and waits for a slot as needed. With ``end`` a streaming request has no messages.
         """
         if self._open_stream is not None:
             raise ProtocolError("Request is already sent")
-        if end and not self._cardinality.client_streaming:
+        if end and not self._client_streaming:
             raise ProtocolError("A unary request needs a message before it ends")
         headers = await self._request_headers()
+        self._replay = Replay(headers, self._client.connector.config.max_retry_buffer_size)
         with _until(self._deadline):
             connection, stream = await self._client.connector.open_stream(headers)
         self._opened(connection, stream)
@@ -156,27 +170,30 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             await self.send_request()
         if self._end_sent:
             raise ProtocolError("The request has ended")
-        end = end or not self._cardinality.client_streaming
+        end = end or not self._client_streaming
         (message,) = await self._dispatch.send_message(message)
         data = self._codec.encode(message, self._send_type)
-        await self._stream.send(data, end=end)
+        await self._send(data, end=end)
         self._message_sent = True
         self._end_sent = end
 
-    async def end(self) -> None:
+    async def end(self) -> None:  # noqa: ASYNC910 - a coroutine because grpclib's is
         """End a streaming request; not a checkpoint."""
         if self._end_sent:
             raise ProtocolError("The request has ended already")
-        if not self._cardinality.client_streaming:
+        if not self._client_streaming:
             raise ProtocolError("A unary request ends with its message")
         self._stream.end_nowait()
         self._end_sent = True
+        if self._replay is not None:
+            self._replay.end()
 
-    async def cancel(self) -> None:
+    async def cancel(self) -> None:  # noqa: ASYNC910 - as end()
         """Reset the stream with CANCEL; not a checkpoint."""
         if self._is_cancelled:
             raise ProtocolError("The call is cancelled already")
         self._is_cancelled = True
+        self._drop_replay()
         self._stream.abort_nowait(TerminatedError(Status.CANCELLED, "Cancelled by the caller"))
 
     # -- receiving ------------------------------------------------------------------------------
@@ -185,7 +202,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         """Wait for the response's headers; done by the first ``recv_message``."""
         if self.initial_metadata is not None:
             raise ProtocolError("Initial metadata was already received")
-        headers = await self._stream.receive_headers()
+        headers = await self._receive_headers()
         fields = dict(headers)
         if "grpc-status" not in fields:
             self._check_response(fields)
@@ -206,16 +223,21 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         return cast("_RecvType", message)
 
     async def recv_trailing_metadata(self) -> None:
-        """Wait for the status; done by leaving ``async with``."""
-        if not self._end_sent:
+        """Wait for the status; done by leaving ``async with``. Not a checkpoint if it is there."""
+        if not (self._end_sent or self._stream.remote_ended):
             raise ProtocolError("The request has not ended")
         if self.initial_metadata is None:
             raise ProtocolError("Initial metadata was not received")
         if self.trailing_metadata is not None:
-            return
+            return  # noqa: ASYNC910 - nothing to wait for: see the docstring
         await self._receive_status(await self._stream.receive_trailers())
 
     # -- inside ---------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> TaskGroup:
+        """The channel's task group, for tasks that end with the call."""
+        return self._client.connector.tasks
 
     @property
     def _stream(self) -> MessageStream:
@@ -236,6 +258,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         own = [
             ("te", "trailers"),
             ("content-type", kind),
+            *([ENCODING] if self._client.compresses else ()),
+            ACCEPT_ENCODING,
             ("user-agent", USER_AGENT),
             *encode_metadata(metadata),
         ]
@@ -256,30 +280,94 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     def _opened(self, connection: Connection, stream: MessageStream) -> None:
         self._open_stream = stream
+        stream.is_compressing = self._client.compresses
         self.peer = Peer(connection.transport)
         if self._deadline is not None:
             stream.deadline = self._deadline
-            self._timer = anyio.CancelScope()
-            self._client.connector.tasks.start_soon(self._expire, name="deadline of a call")
+            if self._timer is None:
+                self._timer = anyio.CancelScope()
+                self._client.connector.tasks.start_soon(self._expire, name="deadline of a call")
 
     async def _expire(self) -> None:
-        timer, deadline = cast("CancelScope", self._timer), cast("float", self._deadline)
+        timer, deadline = cast("anyio.CancelScope", self._timer), cast("float", self._deadline)
         with timer:
             await anyio.sleep_until(deadline)
             self._stream.abort_nowait(DeadlineExceededError())
 
     async def _finish(self) -> None:
         if self._open_stream is None or self._is_cancelled:
-            return
+            return  # noqa: ASYNC910 - nothing to wait for
         if self.initial_metadata is None:
             await self.recv_initial_metadata()
         await self.recv_trailing_metadata()
 
-    def _release(self) -> None:
+    def release_nowait(self) -> None:
+        """Let go of the call without an await; resets the stream unless it is over."""
+        self._drop_replay()
         if self._timer is not None:
             self._timer.cancel()
         if self._open_stream is not None:
             self._open_stream.release_nowait()
+
+    # -- made again when it was not processed, see replay.py --------------------------------------
+
+    async def _send(self, data: bytes, *, end: bool) -> None:
+        stream = self._stream
+        try:
+            await stream.send(data, end=end)
+        except UnprocessedError as error:
+            await self._make_again(stream, error)
+            await self._send(data, end=end)
+        else:
+            if self._replay is not None and not self._replay.add(data, end=end):
+                self._drop_replay()
+
+    async def _receive_headers(self) -> Headers:
+        stream = self._stream
+        try:
+            headers = await stream.receive_headers()
+        except UnprocessedError as error:
+            await self._make_again(stream, error)
+            return await self._receive_headers()
+        self._drop_replay()
+        return headers
+
+    async def _make_again(  # noqa: ASYNC910 - nothing to wait for when another task has done it
+        self, failed: MessageStream, error: UnprocessedError
+    ) -> None:
+        """Return when the call is on another stream than ``failed``, or raise ``error``."""
+        replay = self._replay
+        if replay is not None and failed.headers is None:
+            with _until(self._deadline):
+                async with replay.lock:
+                    # Another task of this call may have been here first, or may have ended it.
+                    if self._replay is replay:
+                        await self._reopen(replay, failed)
+        if self._open_stream is failed:
+            raise error
+
+    async def _reopen(self, replay: Replay, failed: MessageStream) -> None:
+        failed.release_nowait()
+        if self._is_late():  # the timer has fired already, for the stream that failed
+            raise DeadlineExceededError
+        connector = self._client.connector
+        if not connector.is_entered:
+            return  # noqa: ASYNC910 - nothing to wait for
+        with anyio.CancelScope() as replay.scope:
+            connection, stream = await connector.open_stream(replay.headers)
+            if self._replay is not replay:  # cancelled or left when the stream was there already
+                stream.release_nowait()
+                return
+            self._replay = None  # once is enough
+            self._opened(connection, stream)
+            replay.send_nowait(stream)
+
+    def _drop_replay(self) -> None:
+        replay, self._replay = self._replay, None
+        if replay is not None:
+            replay.interrupt()
+
+    # -- the response -----------------------------------------------------------------------------
 
     def _check_response(self, fields: dict[str, str]) -> None:
         if fields[":status"] != "200":
@@ -287,6 +375,9 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         kind = fields.get("content-type", "")
         if not is_content_type(kind, self._codec):
             raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {kind!r}")
+        encoding = fields.get("grpc-encoding", "identity")
+        if not is_known(encoding):
+            raise GRPCError(Status.INTERNAL, f"The peer compresses with {encoding!r}, not offered")
 
     def _decode_message(self, data: bytes) -> _RecvType:
         try:

@@ -13,7 +13,7 @@ or timestamps, and messages that are not betterproto's at all.
 
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import betterproto
 from betterproto import Message
@@ -72,6 +72,10 @@ def _delimited(data: bytes) -> bytes:
     return _varint(len(data)) + data
 
 
+def _encoded(value: str) -> bytes:
+    return _delimited(value.encode())
+
+
 def _signed(bits: int) -> Callable[[int], int]:
     mask, sign = (1 << bits) - 1, 1 << (bits - 1)
     return lambda value: ((value & mask) ^ sign) - sign
@@ -88,7 +92,11 @@ def _unzigzag(value: int) -> bytes:
 def _fixed(python_type: type, code: str) -> _Kind:
     coder = struct.Struct(f"<{code}")
     wire_type = _FIXED32 if coder.size == struct.calcsize("<i") else _FIXED64
-    return _Kind(wire_type, python_type, lambda data: coder.unpack(data)[0], coder.pack)
+
+    def decode(data: bytes) -> Any:  # noqa: ANN401 - of the kind's type
+        return coder.unpack(data)[0]
+
+    return _Kind(wire_type, python_type, decode, coder.pack)
 
 
 #: What the tables raise for what is not plain.
@@ -100,7 +108,7 @@ def _same(value: int) -> int:
 
 
 _KINDS = {
-    betterproto.TYPE_STRING: _Kind(_DELIMITED, str, bytes.decode, lambda v: _delimited(v.encode())),
+    betterproto.TYPE_STRING: _Kind(_DELIMITED, str, bytes.decode, _encoded),
     betterproto.TYPE_BYTES: _Kind(_DELIMITED, bytes, bytes, _delimited),
     betterproto.TYPE_BOOL: _Kind(_VARINT, bool, bool, _varint),
     betterproto.TYPE_INT32: _Kind(_VARINT, int, _signed(32), _varint),
@@ -157,15 +165,15 @@ class _Table:
             field = self.decoders.get(tag)
             if field is None:
                 raise _OddError
-            name, size, decode, is_appended = field
+            # The size of a value stands for it until the value itself is read.
             value: Any
-            if size is None:
+            name, value, decode, is_appended = field
+            if value is None:
                 value, position = data[position], position + 1
                 if value >= _CONTINUES:
                     value, position = _read_varint(data, position - 1)
-                size = value
             if tag & _WIRE_TYPE != _VARINT:
-                start, position = position, position + size
+                start, position = position, position + value
                 value = data[start:position]
             if is_appended:
                 _items(values, name).append(decode(value))
@@ -205,7 +213,8 @@ def _unpack(kind: _Kind) -> Callable[[bytes], list[Any]]:
     """Read a packed list; the last one of a field stands, as with betterproto."""
 
     def unpack(data: bytes) -> list[Any]:
-        items, position = [], 0
+        items: list[Any] = []
+        position = 0
         while position < len(data):
             if kind.wire_type == _VARINT:
                 value, position = _read_varint(data, position)
@@ -261,7 +270,7 @@ class CompiledCodec(CodecBase):
     The same bytes and the same messages as grpclib's ``ProtoCodec`` gives, and the same errors.
     """
 
-    __content_subtype__ = "proto"
+    __content_subtype__ = "proto"  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride] - a property there, but not in grpclib's own codecs
 
     def __init__(self) -> None:
         """Start with no class known."""
@@ -306,7 +315,9 @@ class CompiledCodec(CodecBase):
     def _compile(self, message_type: type) -> _Table | None:
         if not issubclass(message_type, Message):
             return None
-        table, description = _Table(message_type), message_type._betterproto
+        table = _Table(message_type)
+        # betterproto has no types for a property of a class, nor another way to a description.
+        description = cast("Any", message_type)._betterproto  # noqa: SLF001 - as above
         for name, meta in description.meta_by_field_name.items():
             kind = self._kind(meta, description.cls_by_field[name])
             if meta.group or meta.wraps or kind is None:
@@ -318,13 +329,17 @@ class CompiledCodec(CodecBase):
         if meta.proto_type == betterproto.TYPE_ENUM:
             return _Kind(_VARINT, python_type, python_type.try_value, _varint)
         if meta.proto_type == betterproto.TYPE_MESSAGE and issubclass(python_type, Message):
-            return _Kind(
-                _DELIMITED,
-                python_type,
-                lambda data: self.decode(data, python_type),
-                lambda message: _delimited(self.encode(message, python_type)),
-            )
+            return self._message_kind(python_type)
         return _KINDS.get(meta.proto_type)
+
+    def _message_kind(self, message_type: type[Message]) -> _Kind:
+        def decode(data: bytes) -> Any:  # noqa: ANN401 - a message_type
+            return self.decode(data, message_type)
+
+        def encode(message: Message) -> bytes:
+            return _delimited(self.encode(message, message_type))
+
+        return _Kind(_DELIMITED, message_type, decode, encode)
 
 
 def _add(table: _Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:  # noqa: ANN401 - betterproto's

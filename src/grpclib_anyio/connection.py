@@ -39,11 +39,14 @@ from h2.settings import SettingCodes
 
 from .config import Configuration
 from .errors import (
+    GRPCError,
     TerminatedError,
     goaway_message,
     reset_error,
     unavailable,
+    unprocessed,
 )
+from .floods import Budget
 from .flow_control import ReceiveWindow
 from .http2 import Http2
 from .keepalive import Pinger, Strikes
@@ -55,7 +58,11 @@ __all__ = ["Connection", "ConnectionStatistics"]
 _READ_SIZE = 65_536
 #: What one write to the socket holds at most, so that a reset or a ping never waits for more.
 _BATCH_SIZE = 65_536
+#: A client may cancel all of its calls and make as many again before our handlers have run.
+_HANDLERS_PER_SLOT = 2
 _TOO_MANY_PINGS = b"too_many_pings"
+#: Tells the answer to our PING from other pings' answers.
+_ROUND_TRIP = b"lastcall"
 
 #: What a byte stream raises when it has ended. TLS adds its own errors, which are OSErrors, and
 #: may find the peer's end while it sends.
@@ -105,17 +112,40 @@ class Connection:
         self._window = ReceiveWindow(config.http2_connection_window_size)
         self._pinger = Pinger(self, config)
         self._strikes = Strikes(config)
+        self._resets = Budget(b"too_many_resets", config.max_resets)
+        self._pings = Budget(_TOO_MANY_PINGS, config.max_pings)
+        self._settings = Budget(b"too_many_settings", config.max_settings)
+        self._empty_frames = Budget(b"too_many_empty_frames", config.max_empty_frames)
         self._sending: deque[MessageStream] = deque()
         self._blocked: set[MessageStream] = set()
+        #: Client's streams whose HEADERS are queued, not written.
+        self._unsent: set[MessageStream] = set()
         self._open_count = 0
         self._slot_queue: dict[anyio.Event, None] = {}
         self._is_closing = False
+        self._handlers: dict[type[h2_events.Event], Callable[..., None]] = {
+            h2_events.RequestReceived: self._request_received,
+            h2_events.ResponseReceived: self._response_received,
+            h2_events.DataReceived: self._data_received,
+            h2_events.TrailersReceived: self._trailers_received,
+            h2_events.StreamEnded: self._stream_ended,
+            h2_events.StreamReset: self._stream_reset,
+            h2_events.WindowUpdated: self._window_updated,
+            h2_events.RemoteSettingsChanged: self._settings_changed,
+            h2_events.SettingsAcknowledged: self._settings_acknowledged,
+            h2_events.UnknownFrameReceived: self._unknown_received,
+            h2_events.PingReceived: self._ping_received,
+            h2_events.PingAckReceived: self._ping_answered,
+            h2_events.ConnectionTerminated: self._goaway_received,
+        }
 
     async def __aenter__(self) -> Self:
         """Start the tasks; not a checkpoint."""
         self.last_received = anyio.current_time()
         self._ready = anyio.Event()
         self._closed = anyio.Event()
+        self._answered = anyio.Event()
+        self._unused: anyio.Event | None = None
         self._scope = anyio.CancelScope(shield=True)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
@@ -132,7 +162,7 @@ class Connection:
         self.close_nowait()
         self._tasks.cancel_scope.shield = True  # bounded: close_nowait has set a deadline
         # Not told of the body's exception, the task group does not wrap it in a group.
-        await self._tasks.__aexit__(None, None, None)
+        await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - bounded: see above
 
     # -- for the owner --------------------------------------------------------------------------
 
@@ -184,8 +214,32 @@ class Connection:
             for stream in list(self.streams.values()):
                 self.reset_nowait(stream, ErrorCodes.CANCEL)
         self._h2.goaway(code, detail)
+        self._unsent.clear()  # they are ours to end, not to be made again
         self._end(unavailable(message or "The connection was closed"))
         self._scope.deadline = anyio.current_time() + self._config.close_timeout
+
+    def announce_goaway_nowait(self) -> None:
+        """Queue a GOAWAY that refuses nothing yet; :meth:`retire` follows."""
+        if not self._is_closing:
+            self._h2.announce_goaway()
+
+    async def ping(self) -> None:
+        """Send a PING and wait until it is answered, or until the connection is closed."""
+        if not self._is_closing:
+            self._h2.ping(_ROUND_TRIP)
+        await self._answered.wait()
+
+    async def retire(self) -> None:
+        """Say GOAWAY and refuse what comes after; wait until the last call has ended.
+
+        Returns at once on a closed connection. The connection is not closed by this: see
+        :meth:`wait_closed` and :meth:`close_nowait`.
+        """
+        self._unused = anyio.Event()
+        if not self._is_closing:
+            self._h2.goaway(ErrorCodes.NO_ERROR)
+        self._close_if_unused()
+        await self._unused.wait()
 
     # -- for calls ------------------------------------------------------------------------------
 
@@ -198,14 +252,20 @@ class Connection:
         Returns:
             The stream, or None if the connection takes no new calls.
 
+        Raises:
+            GRPCError: RESOURCE_EXHAUSTED, too many callers wait.
+
         """
         if self._slot_queue or not self._free_slots:
+            self._check_queue()
             await self._wait_for_slot()
         if self.error is not None:
-            return None
+            return None  # noqa: ASYNC910 - nothing to wait for: see the docstring
         stream_id = self._h2.get_next_available_stream_id()
         self._h2.send_headers(stream_id, headers())
-        return self._add_stream(stream_id)
+        stream = self._add_stream(stream_id)
+        self._unsent.add(stream)
+        return stream  # noqa: ASYNC910 - see the docstring
 
     def open_window_nowait(self, stream: MessageStream, increment: int) -> None:
         """Queue WINDOW_UPDATE for a stream."""
@@ -219,6 +279,7 @@ class Connection:
         """Queue HEADERS; with ``end`` they are trailers, and nothing follows."""
         if self._is_closing or stream.is_reset or stream.local_ended:
             return
+        stream.is_answered = True
         self._h2.send_headers(stream.id, headers, end_stream=end)
         self._headers_or_data_sent(stream, is_last=end)
 
@@ -254,14 +315,13 @@ class Connection:
                     tasks.start_soon(self._reader, name="reader")
                     tasks.start_soon(self._writer, name="writer")
                     tasks.start_soon(self._keepalive, name="keepalive")
-            except Exception:
-                # A bug of ours or of h2's: this connection is over, the process goes on.
+            except Exception:  # noqa: BLE001 - a bug of ours or of h2's: the process goes on
                 _log.exception("%r failed", self)
             finally:
                 self._lose("The connection was closed")
                 await anyio.aclose_forcefully(self.transport)
 
-    async def _reader(self) -> None:
+    async def _reader(self) -> None:  # noqa: ASYNC910 - a task's end
         try:
             while True:
                 data = await self.transport.receive(_READ_SIZE)
@@ -270,11 +330,12 @@ class Connection:
         except _LOSSES as error:
             self._lose(_describe_loss(error))
 
-    async def _writer(self) -> None:
+    async def _writer(self) -> None:  # noqa: ASYNC910 - a task's end
         try:
             while not (self._is_closing and not self._h2.queued):
                 self._fill()
                 if data := self._h2.data_to_send():
+                    self._unsent.clear()
                     await self.transport.send(data)
                 elif not self._is_closing:
                     await self._writable.wait()
@@ -282,8 +343,8 @@ class Connection:
             self._lose(_describe_loss(error))
         self._scope.cancel()
 
-    async def _keepalive(self) -> None:
-        time = self._config._keepalive_time  # noqa: SLF001 - grpclib's name
+    async def _keepalive(self) -> None:  # noqa: ASYNC910 - a task, of no use without an interval
+        time = self._config._keepalive_time  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - grpclib's name
         if time is not None:
             await self._pinger.run(time, lambda: self._lose("The peer does not answer pings"))
 
@@ -341,11 +402,13 @@ class Connection:
     # -- receiving ------------------------------------------------------------------------------
 
     def _receive(self, data: bytes) -> None:
+        # What arrives while we close has no meaning any more; read it all the same, for bytes
+        # left unread would turn the close into a reset that overtakes our GOAWAY.
         events = self._h2.receive(data)
-        while event := self._next_event(events):
-            handle = _HANDLERS.get(type(event))
-            if handle is not None and not self._is_closing:
-                handle(self, event)
+        while not self._is_closing and (event := self._next_event(events)):
+            handle = self._handlers.get(type(event))
+            if handle is not None:
+                handle(event)
         if self._h2.queued > self._config.max_write_buffer_size:
             self._lose("The peer does not read")
 
@@ -365,13 +428,31 @@ class Connection:
         self._scope.deadline = anyio.current_time() + self._config.close_timeout
 
     def _request_received(self, event: h2_events.RequestReceived) -> None:
-        if self.on_request is None or self._open_count >= self._config.max_concurrent_streams:
-            with suppress(StreamClosedError):  # see reset_nowait
-                self._h2.reset_stream(event.stream_id, ErrorCodes.REFUSED_STREAM)
+        if self.on_request is None or self._is_full:
+            self._refuse(event.stream_id)
             return
         stream = self._add_stream(event.stream_id)
         stream.headers_received(cast("Headers", event.headers))
         self.on_request(stream)
+
+    @property
+    def _is_full(self) -> bool:
+        limit = self._config.max_concurrent_streams
+        return (
+            self._unused is not None  # retired
+            or self._open_count >= limit
+            or len(self.streams) >= _HANDLERS_PER_SLOT * limit
+        )
+
+    def _refuse(self, stream_id: int) -> None:
+        with suppress(StreamClosedError):  # see reset_nowait
+            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+        self._spend(self._resets)
+
+    def _spend(self, budget: Budget) -> None:
+        if not budget.spend(self.last_received):
+            _log.warning("%r: a flood from the peer: %s", self, budget.name.decode())
+            self.close_nowait(ErrorCodes.ENHANCE_YOUR_CALM, budget.name)
 
     def _response_received(self, event: h2_events.ResponseReceived) -> None:
         if stream := self.streams.get(event.stream_id):
@@ -383,6 +464,15 @@ class Connection:
             self._h2.increment_flow_control_window(increment)
         if stream := self.streams.get(event.stream_id):
             stream.data_received(event.data, size - len(event.data))
+        if not event.data:
+            self._empty_data_received(event, size)
+
+    def _empty_data_received(self, event: h2_events.DataReceived, size: int) -> None:
+        stream = self.streams.get(event.stream_id)
+        # What crossed our reset on the wire comes without its data: see Http2.
+        is_late = size > 0 and (stream is None or stream.is_closed)
+        if event.stream_ended is None and not is_late:
+            self._spend(self._empty_frames)
 
     def _trailers_received(self, event: h2_events.TrailersReceived) -> None:
         if stream := self.streams.get(event.stream_id):
@@ -398,6 +488,8 @@ class Connection:
         if stream is None or stream.is_closed:
             return
         stream.is_reset = True
+        if not (self._client_side or stream.is_answered):
+            self._spend(self._resets)
         if event.remote_reset:
             stream.fail(reset_error(event.error_code))
         else:
@@ -409,11 +501,24 @@ class Connection:
 
     def _settings_changed(self, event: h2_events.RemoteSettingsChanged) -> None:
         self._ready.set()
+        self._spend(self._settings)
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             self._unblock(0)
         self._admit()
 
+    def _settings_acknowledged(self, _event: h2_events.SettingsAcknowledged) -> None:
+        self._spend(self._settings)
+
+    def _unknown_received(self, _event: h2_events.UnknownFrameReceived) -> None:
+        self._spend(self._empty_frames)
+
+    def _ping_answered(self, event: h2_events.PingAckReceived) -> None:
+        self._spend(self._pings)
+        if event.ping_data == _ROUND_TRIP:
+            self._answered.set()
+
     def _ping_received(self, _event: h2_events.PingReceived) -> None:
+        self._spend(self._pings)
         if not self._client_side and self._strikes.is_out():
             self.close_nowait(ErrorCodes.ENHANCE_YOUR_CALM, _TOO_MANY_PINGS)
 
@@ -429,7 +534,7 @@ class Connection:
 
     def _fail_unprocessed(self, last_stream_id: int, error: TerminatedError) -> None:
         for stream in [s for s in self.streams.values() if s.id > last_stream_id]:
-            stream.fail(error.copy())
+            stream.fail(unprocessed(error))
 
     # -- streams, slots, the end ----------------------------------------------------------------
 
@@ -445,7 +550,13 @@ class Connection:
         limit: int = self._h2.remote_settings.max_concurrent_streams
         return max(0, limit - self._open_count)
 
-    async def _wait_for_slot(self) -> None:
+    def _check_queue(self) -> None:
+        limit = self._config.max_waiting_streams
+        if len(self._slot_queue) >= limit:
+            text = f"{limit} calls wait for the server to admit them already"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+
+    async def _wait_for_slot(self) -> None:  # noqa: ASYNC910 - there is none to wait for any more
         while self.error is None:
             await self._wait_for_turn()
             if self._free_slots:
@@ -486,7 +597,11 @@ class Connection:
             turn.set()
 
     def _close_if_unused(self) -> None:
-        if self.error is not None and not self.streams:
+        if self.streams:
+            return
+        if self._unused is not None:
+            self._unused.set()
+        elif self.error is not None:
             self.close_nowait()
 
     def _lose(self, message: str) -> None:
@@ -500,8 +615,11 @@ class Connection:
         self._is_closing = True
         self._stop_opening(error)
         for stream in list(self.streams.values()):
-            stream.fail(error.copy())
+            stream.fail(unprocessed(error) if stream in self._unsent else error.copy())
         self._closed.set()
+        self._answered.set()
+        if self._unused is not None:
+            self._unused.set()
         self._writable.notify()
 
     def __repr__(self) -> str:
@@ -513,17 +631,3 @@ def _describe_loss(error: Exception) -> str:
     if isinstance(error, anyio.EndOfStream):
         return "The peer closed the connection"
     return f"The connection was lost: {error.__cause__ or error!r}"
-
-
-_HANDLERS: dict[type[h2_events.Event], Callable[..., None]] = {
-    h2_events.RequestReceived: Connection._request_received,
-    h2_events.ResponseReceived: Connection._response_received,
-    h2_events.DataReceived: Connection._data_received,
-    h2_events.TrailersReceived: Connection._trailers_received,
-    h2_events.StreamEnded: Connection._stream_ended,
-    h2_events.StreamReset: Connection._stream_reset,
-    h2_events.WindowUpdated: Connection._window_updated,
-    h2_events.RemoteSettingsChanged: Connection._settings_changed,
-    h2_events.PingReceived: Connection._ping_received,
-    h2_events.ConnectionTerminated: Connection._goaway_received,
-}

@@ -1,4 +1,8 @@
-"""The connection of a channel: made on first use, shared by all calls, made anew after a loss."""
+"""The connection of a channel: made on first use, shared by all calls, made anew after a loss.
+
+Nothing is attempted but for a call. After an attempt that failed, the next one starts no sooner
+than the backoff from the start of that one; a loss after a success is not followed by a pause.
+"""
 
 import ssl as ssl_module
 from collections.abc import Awaitable, Callable
@@ -10,13 +14,17 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup
 from anyio.streams.tls import TLSAttribute
 
+from .backoff import Backoff
 from .config import Configuration
 from .connection import Connection
 from .errors import TerminatedError, unavailable
 from .message_stream import Headers, MessageStream
 from .tls import wrap_tls
+from .wakeup import Wakeup
 
 __all__ = ["Address", "Connector"]
+
+_LEFT = "The channel is closed"
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class Address:
 
     async def _wrap(self, stream: ByteStream) -> ByteStream:
         if self.ssl is None:
-            return stream
+            return stream  # noqa: ASYNC910 - who connected has waited
         secured = await wrap_tls(stream, self.ssl, hostname=self.tls_name or self.host)
         if secured.extra(TLSAttribute.alpn_protocol) != "h2":
             await anyio.aclose_forcefully(secured)
@@ -62,13 +70,9 @@ class _Attempt:
     def __init__(self) -> None:
         self.done = anyio.Event()
         self.connection: Connection | None = None
-        self.problem = "The channel is closed"
-
-    async def result(self) -> Connection:
-        await self.done.wait()
-        if self.connection is None:
-            raise unavailable(self.problem)
-        return self.connection
+        self.problem = _LEFT
+        #: Ended by us, which says nothing about the server.
+        self.is_abandoned = False
 
 
 class Connector:
@@ -82,8 +86,12 @@ class Connector:
         config: Configuration,
         connect: Callable[[], Awaitable[ByteStream]],
         name: str,
+        backoff: Backoff | None = None,
     ) -> None:
-        """Prepare to ``connect`` to the server that is called ``name`` in messages."""
+        """Prepare to ``connect`` to the server that is called ``name`` in messages.
+
+        ``backoff`` is used instead of the configured one if given.
+        """
         self.config = config
         self._connect = connect
         self._name = name
@@ -91,6 +99,12 @@ class Connector:
         self._current: Connection | None = None
         self._connections: set[Connection] = set()
         self._attempt: _Attempt | None = None
+        self._backoff = backoff or Backoff(config.initial_backoff, config.max_backoff)
+        #: When the next attempt may start, on the loop's clock, and why the last one failed.
+        self._pause_ends = float("-inf")
+        self._problem = _LEFT
+        #: Wakes the calls that wait for the next attempt.
+        self._left = Wakeup()
 
     async def __aenter__(self) -> Self:
         """Open the task group; connects to nothing yet."""
@@ -108,11 +122,12 @@ class Connector:
         """Close what is open; takes ``close_timeout`` at most, cancelled or not."""
         tasks = self.tasks
         self._tasks = None
+        self._left.notify()
         self.close_nowait()
         tasks.cancel_scope.cancel()
         tasks.cancel_scope.shield = True  # bounded: what is left are connections that close
         # Not told of the body's exception, the task group does not wrap it in a group.
-        await tasks.__aexit__(None, None, None)
+        await tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - bounded: see above
 
     @property
     def tasks(self) -> TaskGroup:
@@ -128,12 +143,19 @@ class Connector:
         return self._tasks
 
     @property
+    def is_entered(self) -> bool:
+        """Whether there is a task group."""
+        return self._tasks is not None
+
+    @property
     def connections(self) -> frozenset[Connection]:
         """The connections that have calls or can take them."""
         return frozenset(self._connections)
 
     def close_nowait(self) -> None:
         """Close every connection: its calls fail, new calls open another."""
+        if self._attempt is not None:
+            self._attempt.is_abandoned = True
         for connection in self._connections:
             connection.close_nowait()
 
@@ -143,29 +165,51 @@ class Connector:
         A caller that is cancelled leaves the attempt to connect to those who wait with it.
 
         Raises:
-            TerminatedError: UNAVAILABLE, the server cannot be reached.
+            TerminatedError: UNAVAILABLE, the server cannot be reached, and the channel's calls do
+                not ``wait_for_ready``.
 
         """
         while True:
             connection = self._current
             if connection is None or not connection.is_open:
-                connection = await self._connection()
-            if stream := await connection.open_stream(headers):
+                await self._connect_once()
+            elif stream := await connection.open_stream(headers):
                 return connection, stream
 
-    async def _connection(self) -> Connection:
+    async def _connect_once(self) -> None:
+        """Wait for the end of an attempt, or of the pause before it."""
         tasks = self.tasks
         if self._attempt is None:
+            if anyio.current_time() < self._pause_ends:
+                return await self._wait_for_pause()
             self._attempt = _Attempt()
             tasks.start_soon(self._run, self._attempt, name=f"connection to {self._name}")
-        return await self._attempt.result()
+        attempt = self._attempt
+        await attempt.done.wait()
+        if attempt.connection is None:
+            self._give_up_unless_waiting(attempt.problem)
+        return None
 
-    async def _run(self, attempt: _Attempt) -> None:
+    async def _wait_for_pause(self) -> None:
+        self._give_up_unless_waiting(self._problem)
+        with anyio.CancelScope(deadline=self._pause_ends):
+            await self._left.wait()
+            raise unavailable(_LEFT)
+
+    def _give_up_unless_waiting(self, problem: str) -> None:
+        if self._tasks is None or not self.config.wait_for_ready:
+            raise unavailable(problem)
+
+    async def _run(self, attempt: _Attempt) -> None:  # noqa: ASYNC910 - a task's end
+        start = anyio.current_time()
         try:
             transport = await self._open_transport()
             await self._run_connection(transport, attempt)
         except (OSError, TerminatedError) as error:
             attempt.problem = f"Cannot connect to {self._name}: {_reason(error)}"
+            if not attempt.is_abandoned:
+                self._problem = attempt.problem
+                self._pause_ends = start + self._backoff.next()
         finally:
             self._finish(attempt)
 
@@ -174,6 +218,9 @@ class Connector:
             return await self._connect()
 
     async def _run_connection(self, transport: ByteStream, attempt: _Attempt) -> None:
+        # A call of theirs that is made again comes before they have closed.
+        for other in self._connections:
+            self._heed(other)
         # Shielded, because a connection must outlive its calls, which are cancelled with the
         # scope around the channel. __aexit__ closes it, and that ends both waits below.
         with anyio.CancelScope(shield=True):
@@ -194,6 +241,7 @@ class Connector:
         if scope.cancelled_caught:
             raise unavailable("the peer sends no SETTINGS")
         self._current = attempt.connection = connection
+        self._backoff.reset()
         self._finish(attempt)
 
     def _finish(self, attempt: _Attempt) -> None:
@@ -202,8 +250,9 @@ class Connector:
         attempt.done.set()
 
     def _heed(self, connection: Connection) -> None:
-        time = self.config._keepalive_time  # noqa: SLF001 - grpclib's name
+        time = self.config._keepalive_time  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - grpclib's name
         if connection.got_too_many_pings and time is not None:
+            connection.got_too_many_pings = False
             self.config = replace(self.config, _keepalive_time=2 * time)
 
 

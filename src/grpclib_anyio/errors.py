@@ -17,6 +17,7 @@ __all__ = [
     "DeadlineExceededError",
     "GRPCError",
     "TerminatedError",
+    "UnprocessedError",
     "http_status_error",
     "reset_error",
 ]
@@ -60,7 +61,15 @@ class TerminatedError(GRPCError, StreamTerminatedError):
 
     def copy(self) -> "TerminatedError":
         """Return an equal error: each call raises its own, with its own traceback."""
-        return TerminatedError(self.status, self.message, self.details)
+        return type(self)(self.status, self.message, self.details)
+
+
+class UnprocessedError(TerminatedError):
+    """As above, and the peer has done nothing for the call: it can be made again, whatever it does.
+
+    A channel does so once by itself, and raises this when it fails again, or when the request
+    was too large to be held (``Configuration.max_retry_buffer_size``).
+    """
 
 
 class DeadlineExceededError(GRPCError, TimeoutError):
@@ -81,7 +90,13 @@ def _name(code: int) -> str:
 def reset_error(code: int) -> TerminatedError:
     """Return what a caller is told when the peer resets its stream with ``code``."""
     status = STATUS_OF_CODE.get(code, Status.UNKNOWN)
-    return TerminatedError(status, f"Stream reset by the peer: {_name(code)}")
+    kind = UnprocessedError if code == ErrorCodes.REFUSED_STREAM else TerminatedError
+    return kind(status, f"Stream reset by the peer: {_name(code)}")
+
+
+def unprocessed(error: TerminatedError) -> UnprocessedError:
+    """Return what a caller is told whose request did not reach the peer before ``error``."""
+    return UnprocessedError(error.status, error.message, error.details)
 
 
 def http_status_error(value: str) -> GRPCError:

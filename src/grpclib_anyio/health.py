@@ -1,11 +1,12 @@
 """The standard health service, ``grpc.health.v1`` (gRPC's health checking document).
 
-One more service to give to a :class:`~grpclib_anyio.server.Server`; load balancers and orchestrators
-ask it. Statuses are set by the program. ``""`` stands for the server as a whole.
+One more service to give to a :class:`~grpclib_anyio.server.Server`; load balancers and
+orchestrators ask it. Statuses are set by the program. ``""`` stands for the server as a whole.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import betterproto
 from grpclib.const import Cardinality, Handler, Status
@@ -14,10 +15,16 @@ from grpclib.exceptions import GRPCError
 from .server_call import Stream
 from .wakeup import Wakeup
 
+if TYPE_CHECKING:
+    # betterproto's base is meant to pass for this one, but mypy takes its members for integers.
+    from enum import IntEnum as _Enum
+else:
+    _Enum = betterproto.Enum
+
 __all__ = ["Health", "HealthCheckRequest", "HealthCheckResponse", "ServingStatus"]
 
 
-class ServingStatus(betterproto.Enum):
+class ServingStatus(_Enum):
     """Whether a service can be called."""
 
     UNKNOWN = 0
@@ -38,7 +45,7 @@ class HealthCheckRequest(betterproto.Message):
 class HealthCheckResponse(betterproto.Message):
     """The answer, or one of the answers to ``Watch``."""
 
-    status: ServingStatus = betterproto.enum_field(1)
+    status: ServingStatus = betterproto.enum_field(1)  # noqa: RUF009 - a dataclass field
 
 
 class Health:
@@ -50,9 +57,7 @@ class Health:
 
     def __init__(self, statuses: Mapping[str, ServingStatus] | None = None) -> None:
         """Start with ``statuses`` by service; if there are none, the server is SERVING."""
-        self._statuses: dict[str, ServingStatus] = {"": ServingStatus(ServingStatus.SERVING)}
-        if statuses is not None:
-            self._statuses = dict(statuses)
+        self._statuses = dict(statuses or {"": ServingStatus.SERVING})
         self._changed = Wakeup()
 
     def set_nowait(self, service: str, status: ServingStatus) -> None:

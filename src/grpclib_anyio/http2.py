@@ -11,6 +11,7 @@ test that says when it is no longer needed:
 - no second RST_STREAM answers frames that crossed our first one on the wire;
 - DATA on a stream that is over becomes an event like any other. h2 would credit it to the
   connection by a count of its own, and what each of two counts holds back adds up;
+- settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes;
 - the limit of concurrent streams is announced but not enforced here. h2 would end the whole
   connection when a client exceeds it before it can know of it; we refuse the one stream;
 - whoever writes to the socket is told whenever there is something to write.
@@ -36,8 +37,8 @@ __all__ = ["Http2"]
 _DEFAULT_WINDOW = 65_535
 #: RFC 9113 § 4.1: a frame begins with the length of its payload in three bytes.
 _FRAME_LENGTH_SIZE = 3
-#: RFC 9113 § 6.5.2; h2 refuses larger ones with DenialOfServiceError (a connection error).
-_MAX_HEADER_LIST_SIZE = 65_536
+_MAX_STREAM_ID = 2**31 - 1
+_KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
 class _Frames(FrameBuffer):
@@ -71,9 +72,11 @@ class Http2(H2Connection):
             initial_values={
                 SettingCodes.ENABLE_PUSH: 0,
                 SettingCodes.INITIAL_WINDOW_SIZE: config.http2_stream_window_size,
-                SettingCodes.MAX_HEADER_LIST_SIZE: _MAX_HEADER_LIST_SIZE,
+                SettingCodes.MAX_HEADER_LIST_SIZE: config.max_header_list_size,
             },
         )
+        self.decoder.max_header_list_size = config.max_header_list_size
+        self._last_stream_id = _MAX_STREAM_ID
         self.initiate_connection()
         self._announce(config, client_side=client_side)
 
@@ -120,10 +123,22 @@ class Http2(H2Connection):
             self._terminate_connection(error.error_code)
             raise
 
+    def announce_goaway(self) -> None:
+        """Queue a GOAWAY that refuses no stream: another one will say which (RFC 9113 § 6.8)."""
+        self._queue(GoAwayFrame(0, self._last_stream_id, ErrorCodes.NO_ERROR))
+
     def goaway(self, code: ErrorCodes, detail: bytes = b"") -> None:
-        """Queue GOAWAY for streams above the last one received; existing streams go on."""
-        last = self.highest_inbound_stream_id
-        self._queue(GoAwayFrame(0, last, code, additional_data=detail))
+        """Queue GOAWAY for streams above the last one received; existing streams go on.
+
+        Said again, it does not take in those that have come meanwhile.
+        """
+        self._last_stream_id = min(self._last_stream_id, self.highest_inbound_stream_id)
+        self._queue(GoAwayFrame(0, self._last_stream_id, code, additional_data=detail))
+
+    def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Frame], list[Event]]:
+        known = {code: v for code, v in frame.settings.items() if code in _KNOWN_SETTINGS}
+        frame.settings = known
+        return super()._receive_settings_frame(frame)
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
         event = ConnectionTerminated()

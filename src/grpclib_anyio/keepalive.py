@@ -4,6 +4,10 @@
 keeps a server from being kept busy by clients that find out too often.
 """
 
+# grpclib gives the settings of keepalive private names.
+# pyright: reportPrivateUsage=false
+
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -19,13 +23,16 @@ class Pinged(Protocol):
     """The connection, as far as keepalive is concerned."""
 
     @property
+    @abstractmethod
     def last_received(self) -> float:
         """When bytes last came from the peer, on the loop's clock."""
 
     @property
+    @abstractmethod
     def has_calls(self) -> bool:
         """Whether a stream is open."""
 
+    @abstractmethod
     def ping_nowait(self) -> None:
         """Queue a PING frame."""
 
@@ -66,7 +73,7 @@ class Pinger:
 
     async def _wait_for_silence(self, time: float) -> None:
         since = self._connection.last_received
-        while True:
+        while True:  # noqa: ASYNC913 - each turn waits or is the last
             if not (self._connection.has_calls or self._permitted_without_calls):
                 await self._opened.wait()
                 since = anyio.current_time()
@@ -74,7 +81,7 @@ class Pinger:
             if due > anyio.current_time():
                 await anyio.sleep_until(due)
             elif self._may_ping():
-                return
+                return  # noqa: ASYNC910 - run() waits after it
             else:
                 await anyio.sleep(time)
 

@@ -1,13 +1,15 @@
 """Headers of a gRPC call: grpclib's metadata encoding, and what a transport adds to it."""
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.metadata import decode_metadata as grpclib_decode_metadata
 from grpclib.metadata import encode_metadata
 from multidict import MultiDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "Metadata",

@@ -19,22 +19,27 @@ import errno
 import logging
 import ssl as ssl_module
 from collections.abc import Collection, Sequence
+from typing import cast
 
 import anyio
 from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskGroup, TaskStatus
 from grpclib._typing import IServable
 from grpclib.config import Configuration as GrpclibConfiguration
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.encoding.proto import ProtoStatusDetailsCodec, _googleapis_available
-from grpclib.events import _DispatchServerEvents
+from grpclib.encoding.proto import (
+    ProtoStatusDetailsCodec,
+    _googleapis_available,  # pyright: ignore[reportPrivateUsage] - nothing else tells
+)
+from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivateUsage] - as above
 
 from .betterproto_compat import make_safe
 from .codec import CompiledCodec
 from .config import for_server
 from .connection import Connection
+from .drain import Drain
 from .message_stream import MessageStream
 from .peer import Peer
-from .server_call import Services, Stream, run_call
+from .server_call import Method, Services, Stream, run_call
 from .tls import wrap_tls
 
 __all__ = ["BoundAddress", "Server", "Stream"]
@@ -84,15 +89,17 @@ class Server:
             make_safe(service)
         self.__dispatch__ = _DispatchServerEvents()
         self._config = for_server(config)
+        self._drain = Drain()
         self._services = Services(
             {
-                name: method
+                name: Method._make(method)
                 for service in handlers
                 for name, method in service.__mapping__().items()
             },
             codec or CompiledCodec(),
             status_details_codec,
             self.__dispatch__,
+            compresses=self._config.compression is not None,
         )
 
     async def serve(
@@ -105,6 +112,8 @@ class Server:
         task_status: TaskStatus[Sequence[BoundAddress]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen, and serve until cancelled.
+
+        Returns after :meth:`drain_nowait`, when the last connection is over.
 
         Cancelling cancels every handler; a client whose call was in progress is told UNAVAILABLE.
         It takes as long as the handlers' clean-up and ``close_timeout`` seconds at most.
@@ -130,6 +139,16 @@ class Server:
                 tasks.start_soon(self._accept, listener, ssl, tasks)
             task_status.started([_address(listener) for listener in listeners])
 
+    def drain_nowait(self, grace: float) -> None:
+        """Take no new connections and calls, and let :meth:`serve` return when all are over.
+
+        Clients are told to go elsewhere (GOAWAY, RFC 9113 § 6.8); a request that was on its way
+        then is still served. Calls go on for ``grace`` seconds at most; what is left after that
+        is cancelled, and its clients are told UNAVAILABLE. Called again, it can only shorten
+        the grace. A plain call, which needs the event loop; the server cannot be used again.
+        """
+        self._drain.begin_nowait(grace)
+
     async def serve_connection(self, transport: ByteStream) -> None:
         """Serve one connection on any byte stream, which is closed at the end.
 
@@ -143,34 +162,44 @@ class Server:
                     handlers.start_soon(run_call, self._services, stream, peer)
 
                 connection.on_request = start
-                await connection.wait_closed()
+                await self._drain.see_out(connection, self._config)
                 handlers.cancel_scope.cancel()
 
     async def _accept(
         self, listener: SocketListener, ssl: ssl_module.SSLContext | None, tasks: TaskGroup
     ) -> None:
         try:
-            while True:
-                transport = await _accept_one(listener)
-                tasks.start_soon(self._serve_socket, transport, ssl)
+            with self._drain.opening():
+                while True:
+                    transport = await _accept_one(listener)
+                    tasks.start_soon(self._serve_socket, transport, ssl)
         finally:
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await listener.aclose()
 
-    async def _serve_socket(self, transport: ByteStream, ssl: ssl_module.SSLContext | None) -> None:
+    async def _serve_socket(  # noqa: ASYNC910 - a task's end
+        self, transport: ByteStream, ssl: ssl_module.SSLContext | None
+    ) -> None:
         try:
-            secured = await _handshake(transport, ssl)
+            secured = await self._secure(transport, ssl)
         except OSError as error:
             _log.info("A TLS handshake failed: %s", error)
         else:
             await self.serve_connection(secured)
 
+    async def _secure(self, transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
+        with self._drain.opening():
+            return await _handshake(transport, ssl)
+        raise ConnectionAbortedError("the server is being drained")
+
 
 async def _listen(host: str | None, port: int | None, path: str | None) -> Sequence[SocketListener]:
     if path is not None:
         return [await anyio.create_unix_listener(path)]
-    tcp = await anyio.create_tcp_listener(local_host=host, local_port=50051 if port is None else port)
-    return tcp.listeners
+    tcp = await anyio.create_tcp_listener(
+        local_host=host, local_port=50051 if port is None else port
+    )
+    return cast("Sequence[SocketListener]", tcp.listeners)  # which anyio types by what they accept
 
 
 def _address(listener: SocketListener) -> BoundAddress:
@@ -187,7 +216,7 @@ async def _accept_one(listener: SocketListener) -> ByteStream:
             await _endure(reason)
 
 
-async def _endure(reason: BaseException | None) -> None:
+async def _endure(reason: BaseException | None) -> None:  # noqa: ASYNC910 - accept is next
     """Get over an accept that failed for this connection, or for want of descriptors."""
     number = reason.errno if isinstance(reason, OSError) else None
     if number in _SHORTAGES:
@@ -199,6 +228,6 @@ async def _endure(reason: BaseException | None) -> None:
 
 async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
     if ssl is None:
-        return transport
+        return transport  # noqa: ASYNC910 - there is no handshake
     with anyio.fail_after(_HANDSHAKE_TIMEOUT):
         return await wrap_tls(transport, ssl)

@@ -5,13 +5,16 @@ when the stream does (RST_STREAM, connection lost). Whatever ends the handler, i
 before the call is over.
 """
 
+# grpclib keeps the types of what it gives to handlers to itself.
+# pyright: reportPrivateUsage=false
+
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import anyio
-from grpclib.const import Cardinality, Handler, Status
+from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import ProtocolError
@@ -26,12 +29,13 @@ from grpclib.stream import StreamIterator
 from h2.errors import ErrorCodes
 from multidict import MultiDict
 
+from .compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
 from .errors import GRPCError, TerminatedError
 from .message_stream import Headers, MessageStream
 from .metadata import Metadata, content_type, decode_metadata, encode_metadata, is_content_type
 from .peer import Peer
 
-__all__ = ["Services", "Stream", "run_call"]
+__all__ = ["Method", "Services", "Stream", "run_call"]
 
 _RecvType = TypeVar("_RecvType")
 _SendType = TypeVar("_SendType")
@@ -42,14 +46,25 @@ _MAX_TIMEOUT_LENGTH = 9
 _log = logging.getLogger("grpclib_anyio")
 
 
+class Method(NamedTuple):
+    """grpclib's ``Handler``, with types."""
+
+    func: Callable[[Any], Awaitable[None]]
+    cardinality: Cardinality
+    request_type: type[Any]
+    reply_type: type[Any]
+
+
 @dataclass(frozen=True)
 class Services:
     """What all calls of a server share."""
 
-    mapping: Mapping[str, Handler]
+    mapping: Mapping[str, Method]
     codec: CodecBase
     status_details_codec: StatusDetailsCodecBase | None
     dispatch: _DispatchServerEvents
+    #: Responses are compressed where the client accepts it.
+    compresses: bool
 
 
 class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
@@ -62,7 +77,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self,
         stream: MessageStream,
         services: Services,
-        method: Handler,
+        method: Method,
         peer: Peer,
         fields: Mapping[str, str],
     ) -> None:
@@ -75,8 +90,12 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         #: The client.
         self.peer = peer
         self._stream = stream
+        self._stream.is_compressing = services.compresses and accepts_gzip(
+            fields.get("grpc-accept-encoding", "")
+        )
         self._services = services
-        self._cardinality: Cardinality = method.cardinality
+        # grpclib's namedtuple has no types.
+        self._server_streaming: bool = cast("Any", method.cardinality).server_streaming
         self._recv_type = method.request_type
         self._send_type = method.reply_type
         self._dispatch = services.dispatch
@@ -103,7 +122,10 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         if self._headers_sent:
             raise ProtocolError("Initial metadata was already sent")
         (own,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
-        self._stream.send_headers_nowait([*self._response_headers(), *encode_metadata(own)])
+        encoding = [ENCODING] if self._stream.is_compressing else ()
+        self._stream.send_headers_nowait(
+            [*self._response_headers(), *encoding, *encode_metadata(own)]
+        )
         self._headers_sent = True
 
     async def send_message(self, message: _SendType) -> None:
@@ -113,7 +135,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         """
         if not self._headers_sent:
             await self.send_initial_metadata()
-        if self._message_sent and not self._cardinality.server_streaming:
+        if self._message_sent and not self._server_streaming:
             raise ProtocolError("Message was already sent")
         (message,) = await self._dispatch.send_message(message)
         await self._stream.send(self._services.codec.encode(message, self._send_type))
@@ -141,7 +163,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         trailers = self._status_headers(status, status_message, status_details)
         self._end_nowait([*trailers, *encode_metadata(own)])
 
-    async def cancel(self) -> None:
+    async def cancel(self) -> None:  # noqa: ASYNC910 - a coroutine because grpclib's is
         """Reset the stream with CANCEL; not a checkpoint."""
         if self._is_cancelled:
             raise ProtocolError("Stream was already cancelled")
@@ -157,7 +179,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
 
     @property
     def _may_succeed(self) -> bool:
-        return self._message_sent or self._cardinality.server_streaming
+        return self._message_sent or self._server_streaming
 
     async def end(self, error: GRPCError | None) -> None:
         """End the response when the handler is over."""
@@ -186,7 +208,8 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
             raise GRPCError(Status.INTERNAL, "Malformed message") from error
 
     def _response_headers(self) -> Headers:
-        return [(":status", "200"), ("content-type", content_type(self._services.codec))]
+        kind = content_type(self._services.codec)
+        return [(":status", "200"), ("content-type", kind), ACCEPT_ENCODING]
 
     def _status_headers(self, status: Status, message: str | None, details: Any) -> Headers:  # noqa: ANN401 - the codec's
         headers = [] if self._headers_sent else self._response_headers()
@@ -204,14 +227,16 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self._stream.end_nowait(trailers)
 
 
-async def run_call(services: Services, stream: MessageStream, peer: Peer) -> None:
+async def run_call(  # noqa: ASYNC910 - a task, with nothing to do for a stream that has failed
+    services: Services, stream: MessageStream, peer: Peer
+) -> None:
     """Run the handler that a new stream asks for, and see the stream to its end.
 
     Raises nothing but the cancellation of the scope around it; what a handler raises becomes a
     status and a line in the log.
     """
     try:
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:  # noqa: ASYNC912 - as above
             stream.on_failure = scope.cancel
             if stream.error is None:
                 await _Call(services, stream, peer).run()
@@ -238,18 +263,18 @@ class _Call:
         method = self._services.mapping.get(self._fields.get(":path", ""))
         if refusal := self._refusal(method):
             self._stream.end_nowait(refusal)
-            return
+            return  # noqa: ASYNC910 - a task's end
         call = Stream[Any, Any](
-            self._stream, self._services, cast("Handler", method), self._peer, self._fields
+            self._stream, self._services, cast("Method", method), self._peer, self._fields
         )
         try:
-            await self._answer(call, cast("Handler", method))
+            await self._answer(call, cast("Method", method))
         except (anyio.get_cancelled_exc_class(), BaseExceptionGroup):
             if self._stream.error is None:  # not the client's doing: the server is being stopped
                 call.end_nowait(GRPCError(Status.UNAVAILABLE, "The server is shutting down"))
             raise
 
-    def _refusal(self, method: Handler | None) -> Headers | None:
+    def _refusal(self, method: Method | None) -> Headers | None:
         fields = self._fields
         if fields.get(":method") != "POST":
             return [(":status", "405")]
@@ -259,16 +284,16 @@ class _Call:
         if method is None:
             return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
         encoding = fields.get("grpc-encoding", "identity")
-        if encoding != "identity":
+        if not is_known(encoding):
             refusal = f"Compression {encoding!r} is not supported"
             # gRPC compression document, "Compression Method Asymmetry": say what would be.
             return [
                 *_trailers_only("200", Status.UNIMPLEMENTED, refusal),
-                ("grpc-accept-encoding", "identity"),
+                ACCEPT_ENCODING,
             ]
         return None
 
-    async def _answer(self, call: Stream[Any, Any], method: Handler) -> None:
+    async def _answer(self, call: Stream[Any, Any], method: Method) -> None:
         error: GRPCError | None = GRPCError(Status.DEADLINE_EXCEEDED, "Deadline exceeded")
         try:
             self._read_headers(call)
@@ -295,7 +320,7 @@ class _Call:
             self._deadline = anyio.current_time() + seconds
             call.deadline = Deadline.from_timeout(seconds)
 
-    async def _handle(self, call: Stream[Any, Any], method: Handler) -> GRPCError | None:
+    async def _handle(self, call: Stream[Any, Any], method: Method) -> GRPCError | None:
         try:
             call.metadata, func = await self._services.dispatch.recv_request(
                 cast("Any", call.metadata),
@@ -308,7 +333,7 @@ class _Call:
             )
             await func(cast("Any", call))
         except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
-            return self._status_of(error)
+            return self._status_of(error)  # noqa: ASYNC910 - the caller goes on waiting
         except BaseExceptionGroup as group:
             # Errors beside a cancellation, which goes on without them: at the scope that ends it
             # they would be all that is left, and end the server.
@@ -320,12 +345,15 @@ class _Call:
 
     def _status_of(self, error: Exception) -> GRPCError:
         """Return what the client is told of a handler's error; log what it is not told."""
-        if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-            return self._status_of(error.exceptions[0])
-        if isinstance(error, GRPCError) and not isinstance(error, TerminatedError):
-            return error
-        if self._stream.error is None or not isinstance(error, TerminatedError):
-            _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
+        match error:
+            case ExceptionGroup(exceptions=[Exception() as only]):
+                return self._status_of(only)
+            case GRPCError() if not isinstance(error, TerminatedError):
+                return error
+            case TerminatedError() if self._stream.error is not None:
+                pass
+            case _:
+                _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
         return _internal_error()
 
 

@@ -384,12 +384,12 @@ class ChannelFor:
         exc_tb: TracebackType | None,
     ) -> None:
         """Close the channel, then end the server and wait for its handlers' clean-up."""
-        await self._channel.__aexit__(exc_type, exc_val, exc_tb)
+        await self._channel.__aexit__(exc_type, exc_val, exc_tb)  # noqa: ASYNC102 - bounded there
         self._tasks.cancel_scope.cancel()
         # Not told of the body's exception, the task group does not wrap it in a group.
-        await self._tasks.__aexit__(None, None, None)
+        await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - cancelled: see above
 
     async def _connect(self) -> ByteStream:
         near, far = memory_pair()
         self._tasks.start_soon(self._server.serve_connection, far, name="server connection")
-        return near if self._wrap is None else self._wrap(near)
+        return near if self._wrap is None else self._wrap(near)  # noqa: ASYNC910 - in memory

@@ -37,7 +37,7 @@ class RelayBody(ResponseBody):
         tb: TracebackType | None,
     ) -> None:
         """Cancel the tasks and wait for them, which takes no time: they only clean up."""
-        await self._context.__aexit__(exc_type, exc_value, tb)
+        await self._context.__aexit__(exc_type, exc_value, tb)  # noqa: ASYNC102 - cancels first
 
     def __aiter__(self) -> Self:
         """Iterate over the chunks, once."""

@@ -51,7 +51,7 @@ class BoundedTCPServer(TCPServer):
         else:
             await super().protocol_send(event)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes) -> None:  # noqa: ASYNC910 - see _send_nowait
         if not self.send_lock.locked():
             data = data[self._send_nowait(data) :]
         if data:
@@ -70,11 +70,11 @@ class BoundedTCPServer(TCPServer):
         except OSError:
             return 0  # full, or broken: the long way finds out
 
-    async def _send_rest(self, data: bytes) -> None:
+    async def _send_rest(self, data: bytes) -> None:  # noqa: ASYNC910 - waits for lock and client
         # Half a frame must not be followed by another: a write is finished, or it is the last.
         deadline = min(trio.current_time() + self.write_timeout, self._last_write_deadline)
         is_sent = False
-        with trio.CancelScope(shield=True, deadline=deadline) as scope:
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:  # noqa: ASYNC912 - as above
             self._writes.add(scope)
             try:
                 async with self.send_lock:
@@ -122,7 +122,7 @@ class BoundedStreamBuffer(StreamBuffer):
             await self._paused.set()
         if not self.buffer:
             await self._is_empty.set()
-        return data
+        return data  # noqa: ASYNC910 - who takes it sends it next
 
 
 def install(*, write_timeout: float) -> None:
@@ -139,5 +139,5 @@ def install(*, write_timeout: float) -> None:
         raise RuntimeError(text)
     BoundedTCPServer.write_timeout = write_timeout
     # By name, where hypercorn looks them up when it makes one.
-    vars(hypercorn.trio.run)["TCPServer"] = BoundedTCPServer
-    vars(hypercorn.protocol.h2)["StreamBuffer"] = BoundedStreamBuffer
+    hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
+    hypercorn.protocol.h2.__dict__["StreamBuffer"] = BoundedStreamBuffer

@@ -41,6 +41,8 @@ class Question:
 async def read_question(request: Request, max_bytes: int) -> Question:
     """Return what is asked; a prompt has at most ``max_bytes`` bytes in UTF-8.
 
+    Waits for the body of a POST; not a checkpoint for a GET.
+
     Raises:
         BadRequestError: a field is missing, too long or not text; with the status to answer.
 
@@ -53,7 +55,8 @@ async def read_question(request: Request, max_bytes: int) -> Question:
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
     encoder = _encoder(_text(fields, "format") or request.args.get("format", "text"))
-    return Question(GenerateRequest(prompt=prompt, session_id=session_id), encoder)
+    # A GET has nothing to wait for: see the docstring.
+    return Question(GenerateRequest(prompt=prompt, session_id=session_id), encoder)  # noqa: ASYNC910
 
 
 def _encoder(name: str) -> Encoder:

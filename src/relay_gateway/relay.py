@@ -174,15 +174,14 @@ class Relay:
                 await call.send_message(prompt, end=True)
                 return await self._forward(call, send)
         except GRPCError as error:
-            return ending_of(error)
+            return ending_of(error)  # noqa: ASYNC910 - read() sends it
         except Exception:  # noqa: BLE001 - a bug of ours; the stream still ends with an event
             # Quart reports that a browser left and drops what went wrong with it: say so here.
             _log.exception("relay failed")
-            return INTERNAL
+            return INTERNAL  # noqa: ASYNC910 - likewise
 
     def _call(self, model: "Channel") -> "Stream[GenerateRequest, GenerateResponse]":
-        # The call itself and not betterproto's stub: closing a stub's generator leaves a second
-        # one inside it to the garbage collector, and with it the reset.
+        # The call itself and not betterproto's stub: entering and leaving it is all there is.
         return model.request(
             GENERATE,
             Cardinality.UNARY_STREAM,

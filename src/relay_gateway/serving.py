@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import trio
 from hypercorn.config import Config
 from hypercorn.trio.run import worker_serve
-from hypercorn.utils import wrap_app
+from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 
 from relay_program.errors import EXIT_FAILURE, StartupError
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["serve"]
 
 
-async def serve(
+async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     settings: "GatewaySettings",
     *,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,

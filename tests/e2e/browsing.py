@@ -95,7 +95,7 @@ def visit(
 
     Once the block is left, fails if the page complained, or asked anyone but its own origin.
     """
-    with browser.new_context(**options) as context:  # type: ignore[arg-type]
+    with browser.new_context(**options) as context:  # type: ignore[arg-type] # options of any name
         page = context.new_page()
         for script in (RECORD_SOURCES, *scripts):
             page.add_init_script(script)

@@ -7,7 +7,6 @@ word by word. Each line of output is a JSON object with an `event`: `listening` 
 """
 
 import json
-import math
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -48,7 +47,7 @@ LONG_WORD = "unbreakable" * 60
 TOKEN_INTERVAL = 0.005
 
 
-async def _endless() -> Tokens:
+async def _endless() -> Tokens:  # noqa: ASYNC900 - closed by ScriptedModel
     number = 0
     while True:
         yield f"line {number}\n"
@@ -56,19 +55,19 @@ async def _endless() -> Tokens:
         await anyio.sleep(TOKEN_INTERVAL)
 
 
-async def _silent() -> Tokens:
-    await anyio.sleep(math.inf)
+async def _silent() -> Tokens:  # noqa: ASYNC900 - as above
+    await anyio.sleep_forever()
     yield ""
 
 
-async def _failing() -> Tokens:
+async def _failing() -> Tokens:  # noqa: ASYNC124, ASYNC900 - as above
     yield "Half an "
     yield "answer"
     raise GRPCError(Status.INTERNAL, "out of memory in layer 7")
 
 
 def _fixed(*tokens: str) -> Script:
-    async def script() -> Tokens:
+    async def script() -> Tokens:  # noqa: ASYNC124, ASYNC900 - as above
         for token in tokens:
             yield token
 
@@ -93,7 +92,9 @@ def _script(prompt: str) -> Script:
 class ScriptedModel(AiServiceBase):
     """The service."""
 
-    async def generate(self, generate_request: GenerateRequest) -> AsyncIterator[GenerateResponse]:
+    async def generate(  # noqa: ASYNC900 - the transport closes it
+        self, generate_request: GenerateRequest
+    ) -> AsyncIterator[GenerateResponse]:
         """Answer as the prompt asks."""
         prompt = generate_request.prompt
         call = {"prompt": prompt, "session_id": generate_request.session_id}
@@ -102,7 +103,7 @@ class ScriptedModel(AiServiceBase):
         try:
             async with aclosing(_script(prompt)()) as tokens:
                 async for token in tokens:
-                    yield GenerateResponse(token=token)
+                    yield GenerateResponse(token=token)  # noqa: ASYNC119 - as above
             yield GenerateResponse(done=True)
             outcome = "done"
         except GRPCError:

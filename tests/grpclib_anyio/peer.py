@@ -10,9 +10,9 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any, TypeVar, cast
 
-import pytest
 import anyio
-from anyio.abc import ByteStream
+import pytest
+from anyio.abc import ByteStream, TaskGroup
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
@@ -304,7 +304,7 @@ class Network:
         self.settings = settings
         self.before_connect = before_connect
         self._reads = reads
-        self._speaks = speaks
+        self.speaks = speaks
         self._buffer_size = buffer_size
 
     async def connect(self) -> ByteStream:
@@ -315,7 +315,7 @@ class Network:
         peer = ScriptedPeer(far, client_side=False, settings=self.settings, reads=self._reads)
         self.peers.append(peer)
         self.streams.append(near)
-        if self._speaks:
+        if self.speaks:
             await peer.start()
         return near
 
@@ -378,6 +378,36 @@ async def served(
         yield peer
         far.close_nowait()
     assert near.statistics().is_closed
+
+
+class Service:
+    """A server and its clients, each on a connection of its own."""
+
+    def __init__(self, tasks: TaskGroup, config: Configuration | None, handlers: Methods) -> None:
+        self.server = Server([handlers], codec=Raw(), config=config)
+        self.peers: list[ScriptedPeer] = []
+        self._tasks = tasks
+
+    async def connect(self, *, reads: bool = True, buffer_size: int = 65_536) -> ScriptedPeer:
+        """Make one more connection; the server closes its end when it is done with it."""
+        near, far = memory_pair(buffer_size)
+        peer = ScriptedPeer(far, client_side=True, reads=reads)
+        self.peers.append(peer)
+        self._tasks.start_soon(self.server.serve_connection, near)
+        await peer.start()
+        return peer
+
+
+@asynccontextmanager
+async def serving(
+    config: Configuration | None = None, **handlers: Handle
+) -> AsyncGenerator[Service]:
+    """Give a server to connect to; after the test its connections are closed."""
+    async with anyio.create_task_group() as tasks:
+        service = Service(tasks, config, Methods(**handlers))
+        yield service
+        for peer in service.peers:
+            peer.stream.close_nowait()
 
 
 class Call:

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import betterproto
 import pytest
-from google.protobuf.wrappers_pb2 import StringValue  # type: ignore[import-untyped] # no stubs
+from google.protobuf.wrappers_pb2 import StringValue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,7 +181,7 @@ def test_two_messages_share_nothing() -> None:
 
 def test_a_message_that_was_set_but_is_empty_is_written() -> None:
     outer_type = _message_type([_nested(GenerateRequest, st.nothing(), 1, is_list=False)], [1])
-    message = outer_type(**{"f1": GenerateRequest(prompt="")})
+    message = cast("Any", outer_type)(f1=GenerateRequest(prompt=""))
     assert CompiledCodec().encode(message, outer_type) == bytes(message) == b"\x0a\x00"
     looked_at = outer_type()
     assert looked_at.f1.prompt == ""  # type: ignore[attr-defined] # a generated field
@@ -189,7 +189,7 @@ def test_a_message_that_was_set_but_is_empty_is_written() -> None:
 
 
 @pytest.mark.parametrize("value", [7, b"bytes", None, "\ud800"])
-def test_a_value_of_the_wrong_type_gives_the_same_error(value: Any) -> None:  # noqa: ANN401
+def test_a_value_of_the_wrong_type_gives_the_same_error(value: Any) -> None:  # noqa: ANN401 - any type
     message = GenerateResponse(token=value)
     ours = _outcome(lambda: CompiledCodec().encode(message, GenerateResponse))
     assert ours == _outcome(lambda: bytes(message))

@@ -3,8 +3,8 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
-import pytest
 import anyio
+import pytest
 from grpclib.const import Cardinality
 from h2.events import DataReceived
 from h2.settings import SettingCodes

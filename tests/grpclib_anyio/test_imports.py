@@ -12,12 +12,27 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 
 #: From the wire up; a module imports from its own level and the ones before.
 LEVELS = (
-    {"errors", "flow_control", "config", "wakeup", "metadata", "peer", "backoff", "tls", "codec"},
+    {
+        "errors",
+        "flow_control",
+        "floods",
+        "config",
+        "wakeup",
+        "metadata",
+        "peer",
+        "backoff",
+        "tls",
+        "codec",
+    },
+    {"compression"},
     {"http2", "keepalive"},
     {"message_stream"},
     {"connection"},
+    {"drain"},
     {"connector"},
+    {"replay"},
     {"client_call"},
+    {"betterproto_stubs"},
     {"client"},
     {"betterproto_compat"},
     {"server_call"},

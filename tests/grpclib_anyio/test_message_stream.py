@@ -7,8 +7,8 @@ import struct
 from itertools import pairwise
 from random import Random
 
-import pytest
 import anyio
+import pytest
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes

@@ -3,8 +3,8 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
-import pytest
 import anyio
+import pytest
 from grpclib.const import Cardinality
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.metadata import decode_timeout
@@ -120,6 +120,7 @@ async def test_request_headers() -> None:
             ":authority",
             "te",
             "content-type",
+            "grpc-accept-encoding",
             "user-agent",
             "key",
             "key-bin",

@@ -3,8 +3,8 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
-import pytest
 import anyio
+import pytest
 from anyio.abc import ByteStream
 from h2.config import H2Configuration
 from h2.connection import H2Connection

@@ -17,7 +17,7 @@ Step = str | float | trio.Event | GRPCError
 Script = Callable[[], Iterable[Step]]
 
 #: What no answer to a browser may contain.
-SECRET = "secret: layer 7 of 10.0.0.7 is out of memory"  # noqa: S105 - no password
+SECRET = "secret: layer 7 of 10.0.0.7 is out of memory"
 
 
 def fails(status: Status) -> GRPCError:

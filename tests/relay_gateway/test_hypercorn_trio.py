@@ -120,7 +120,7 @@ async def test_shutdown_does_not_wait_for_a_client_that_reads_nothing(
 
 
 async def _until_it_stands_still(flood: Flood) -> None:
-    with trio.fail_after(SOON):
+    with trio.fail_after(SOON):  # noqa: ASYNC912 - the first turn is certain
         before = -1
         while before != flood.sent:
             before = flood.sent
@@ -143,7 +143,7 @@ async def test_a_write_that_has_begun_is_finished_by_a_cancelled_task() -> None:
     server = BoundedTCPServer(None, Config(), None, None, ours)
 
     async def read() -> None:
-        with trio.fail_after(SOON):
+        with trio.fail_after(SOON):  # noqa: ASYNC912 - as above
             while len(received) < len(data):
                 received.extend(await theirs.receive_some())
 
@@ -203,7 +203,9 @@ def _next_version(_distribution: str) -> str:
     return "0.19.0"
 
 
-async def test_an_unknown_hypercorn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_hypercorn_is_refused(  # noqa: ASYNC124 - the module's tests are trio's
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(hypercorn_trio, "version", _next_version)
     with pytest.raises(RuntimeError, match=r"hypercorn 0\.19\.0 is not known"):
         hypercorn_trio.install(write_timeout=30)

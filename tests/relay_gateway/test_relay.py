@@ -550,6 +550,10 @@ async def test_lost_connection_ends_the_answer_after_what_arrived() -> None:
     assert len(wire.connections) == 2
 
 
+#: The gateway tries to connect for every request.
+NO_PAUSE = Configuration(initial_backoff=0)
+
+
 async def test_model_that_is_not_there_and_then_is() -> None:
     is_there = False
 
@@ -559,7 +563,7 @@ async def test_model_that_is_not_there_and_then_is() -> None:
         cast("MemoryStream", stream).close_nowait()
         raise ConnectionRefusedError
 
-    async with ChannelFor([Model(["whole"])], wrap=refuse) as channel:
+    async with ChannelFor([Model(["whole"])], config=NO_PAUSE, wrap=refuse) as channel:
         async with relay_of(channel) as opened:
             await opened.read_all()
         assert opened.cause is Cause.MODEL_UNAVAILABLE

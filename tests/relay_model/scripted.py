@@ -3,14 +3,11 @@
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-
-from grpclib_anyio.client import Channel
-from relay_proto.ai import AiServiceStub
 
 Step = dict[str, Any]
 
@@ -126,8 +123,3 @@ class _Pieces:
                 return piece
             await anyio.sleep(piece)
         raise StopAsyncIteration
-
-
-def stub_of(channel: Channel) -> AiServiceStub:
-    """Make a stub: a channel of ours is one of grpclib's to whoever uses it, though not by type."""
-    return AiServiceStub(cast("Any", channel))

@@ -22,9 +22,8 @@ from grpclib.exceptions import GRPCError
 from grpclib_anyio.client import Channel
 from relay_program.errors import StartupError
 from relay_program.running import run
-from relay_proto.ai import GenerateRequest
+from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.relay_model.installed import needs_local_model
-from tests.relay_model.scripted import stub_of
 
 COMMAND = (sys.executable, "-m", "relay_model", "--port", "0", "--log-format", "json")
 
@@ -86,7 +85,7 @@ def test_a_signal_ends_it_in_silence(number: int, code: int, backend: str) -> No
 async def test_a_signal_ends_answers_too(number: int, backend: str) -> None:
     with running("--backend", backend, "--demo-delay", "1000") as program:
         async with Channel("127.0.0.1", program.port) as channel:
-            answer = stub_of(channel).generate(
+            answer = AiServiceStub(channel).generate(
                 GenerateRequest(prompt="Write a very long story about a dog.")
             )
             assert (await anext(answer)).token

@@ -18,7 +18,7 @@ from grpclib_anyio.server import Server
 from relay_model.errors import BackendError
 from relay_model.service import AiService
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
-from tests.relay_model.scripted import ScriptedBackend, stub_of
+from tests.relay_model.scripted import ScriptedBackend
 
 PROMPT = "a secret"
 FOREVER = math.inf
@@ -30,7 +30,7 @@ async def served(backend: ScriptedBackend) -> AsyncGenerator[AiServiceStub, None
     async with anyio.create_task_group() as tasks:
         ((host, port),) = await tasks.start(Server([AiService(backend)]).serve, "127.0.0.1", 0)
         async with Channel(host, port) as channel:
-            yield stub_of(channel)
+            yield AiServiceStub(channel)
         tasks.cancel_scope.cancel()
 
 

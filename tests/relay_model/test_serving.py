@@ -13,7 +13,6 @@ from relay_model.serving import serve
 from relay_model.settings import ModelSettings
 from relay_program.errors import EXIT_FAILURE, StartupError
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
-from tests.relay_model.scripted import stub_of
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +26,7 @@ async def test_reports_its_address_and_answers_there() -> None:
     async with anyio.create_task_group() as tasks:
         ((host, port),) = await tasks.start(partial(serve, settings()))
         async with Channel(host, port) as channel:
-            stub = stub_of(channel)
+            stub = AiServiceStub(channel)
             answer += [r async for r in stub.generate(GenerateRequest(prompt="hello"))]
         tasks.cancel_scope.cancel()
     assert "".join(r.token for r in answer) == "Streaming response to: hello "
@@ -44,7 +43,7 @@ async def test_cancelled_it_ends_every_answer_and_knows_why() -> None:
         async with anyio.create_task_group() as tasks:
             ((host, port),) = await tasks.start(partial(serve, settings(demo_delay=1000)))
             async with Channel(host, port) as channel, anyio.create_task_group() as callers:
-                callers.start_soon(ask, stub_of(channel))
+                callers.start_soon(ask, AiServiceStub(channel))
                 await asked.wait()
                 tasks.cancel_scope.cancel()
     assert [line["cause"] for line in log if line["event"] == "request ended"] == ["shutdown"]

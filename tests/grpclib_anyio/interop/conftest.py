@@ -1,6 +1,5 @@
 """Who talks to whom: each pair has our transport at one end at least."""
 
-import os
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,27 @@ from tests.grpclib_anyio.interop.grpclib_peers import (
     our_server,
 )
 from tests.grpclib_anyio.interop.peer import Client, ClientMaker, Endpoint, ServerMaker
+from tests.grpclib_anyio.interop.table import InteropTable
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a run of these tests write down what it found."""
+    parser.addoption(
+        "--interop-table",
+        type=Path,
+        metavar="PATH",
+        help="write the table of interoperability to this file, as docs/interop.md",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say what marks a case, and note the outcomes if they are wanted."""
+    config.addinivalue_line(
+        "markers",
+        "interop_case(name, peer=None): a case of gRPC's, between the test's pair or with the peer",
+    )
+    if (path := config.getoption("interop_table", None)) is not None:
+        config.pluginmanager.register(InteropTable(path))
 
 
 @dataclass(frozen=True)
@@ -57,8 +77,15 @@ def _sockets() -> set[str]:
     """Name the open sockets; none where there is no /proc."""
     if not DESCRIPTORS.is_dir():
         return set()
-    targets = (os.path.realpath(entry) for entry in DESCRIPTORS.iterdir())
-    return {target for target in targets if "socket:" in target}
+    return {target for target in map(_target, DESCRIPTORS.iterdir()) if "socket:" in target}
+
+
+def _target(descriptor: Path) -> str:
+    """Name what it is open on; one that is closed meanwhile, as by grpcio's threads, on nothing."""
+    try:
+        return str(descriptor.readlink())
+    except FileNotFoundError:
+        return ""
 
 
 @pytest.fixture(autouse=True)

@@ -42,10 +42,13 @@ ECHO_METHODS: Mapping[str, Cardinality] = MappingProxyType(
         "Echo": Cardinality.UNARY_UNARY,
         # Answers with the seconds that are left of the deadline.
         "Remaining": Cardinality.UNARY_UNARY,
-        # Fails with the status that the request names, MESSAGE and DETAILS.
+        # Fails with the status that the request names, the message after it or else MESSAGE,
+        # and DETAILS.
         "Fail": Cardinality.UNARY_UNARY,
         # Raises what it should not.
         "Crash": Cardinality.UNARY_UNARY,
+        # Answers with as many zeros as the first word of the request says.
+        "Zeros": Cardinality.UNARY_UNARY,
         # Answers with all requests in one.
         "Join": Cardinality.STREAM_UNARY,
         # Answers each request with itself before it takes the next.

@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import grpc
 import anyio.to_thread
+import grpc
 from betterproto import Message
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.const import Status
@@ -118,6 +118,9 @@ def _generate(
     assert context.add_callback(ended.set)
     witness.peers.add(context.peer())
     witness.started(request.session_id).set()
+    if what == "sizes":
+        yield from (GenerateResponse("0" * int(size)) for size in number.split())
+        number = "0"
     for index in range(int(number)):
         if what == "step":
             witness.steps(request.session_id).acquire(timeout=PATIENCE)
@@ -149,6 +152,7 @@ def _echo_service() -> grpc.GenericRpcHandler:
             "Remaining": unary(_remaining, **messages),
             "Fail": unary(_fail, **messages),
             "Crash": unary(_crash, **messages),
+            "Zeros": unary(_zeros, **messages),
             "Join": grpc.stream_unary_rpc_method_handler(_join, **messages),
             "Chat": grpc.stream_stream_rpc_method_handler(_chat, **messages),
         },
@@ -167,17 +171,22 @@ def _remaining(_request: StringValue, context: grpc.ServicerContext) -> StringVa
 
 
 def _fail(request: StringValue, context: grpc.ServicerContext) -> StringValue:
-    _abort(context, Status[request.value])
+    status, _, message = request.value.partition(" ")
+    _abort(context, Status[status], message or MESSAGE)
     return request
 
 
-def _abort(context: grpc.ServicerContext, status: Status) -> None:
+def _abort(context: grpc.ServicerContext, status: Status, message: str = MESSAGE) -> None:
     context.set_trailing_metadata(((DETAILS_KEY, DETAILS),))
-    context.abort(STATUS_CODES[status], MESSAGE)
+    context.abort(STATUS_CODES[status], message)
 
 
 def _crash(_request: StringValue, _context: grpc.ServicerContext) -> StringValue:
     raise LookupError("a bug in the handler")
+
+
+def _zeros(request: StringValue, _context: grpc.ServicerContext) -> StringValue:
+    return StringValue("0" * int(request.value.split()[0]))
 
 
 def _join(requests: Iterator[StringValue], _context: grpc.ServicerContext) -> StringValue:
@@ -258,7 +267,7 @@ class GrpcioClient:
 
     def _prepare(self, kind: Callable[..., Any], method: str) -> Untyped:
         return kind(
-            f"/interop.Echo/{method}",
+            method if "/" in method else f"/interop.Echo/{method}",
             request_serializer=bytes,
             response_deserializer=StringValue.FromString,
         )

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import anyio.to_thread
 import grpclib.client
 import grpclib.server
-import anyio.to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.client import (
@@ -184,6 +184,7 @@ class GrpclibClient:
         replies: list[str] = []
         with _failures(), anyio.fail_after(PATIENCE):
             async with call.open() as stream:
+                await stream.send_request()
                 for text in texts:
                     await stream.send_message(StringValue(text))
                     reply = await stream.recv_message()
@@ -306,7 +307,7 @@ def _failures() -> Generator[None, None, None]:
 
 
 def _path(method: str) -> str:
-    return f"/interop.Echo/{method}"
+    return method if "/" in method else f"/interop.Echo/{method}"
 
 
 def _own(metadata: Untyped) -> Metadata:

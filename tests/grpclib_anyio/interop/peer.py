@@ -54,7 +54,7 @@ class Client(Protocol):
     async def unary(
         self, method: str, text: str, *, metadata: Metadata = (), within: float | None = None
     ) -> Reply:
-        """Call a method of Echo that takes one message and gives one."""
+        """Call a method that takes one message and gives one, of Echo or by its whole path."""
         ...
 
     async def join(self, texts: Sequence[str]) -> str:

@@ -64,12 +64,18 @@ class TokenService(AiServiceBase):
         finally:
             _stream.reset(previous)
 
-    async def generate(self, generate_request: GenerateRequest) -> AsyncIterator[GenerateResponse]:
+    async def generate(  # noqa: ASYNC900 - the transport closes it
+        self, generate_request: GenerateRequest
+    ) -> AsyncIterator[GenerateResponse]:
         what, _, number = generate_request.prompt.partition(" ")
         session = generate_request.session_id
         self._witness.peers.add(str(_stream.get().peer.addr()))
         self._witness.started(session).set()
         try:
+            if what == "sizes":
+                for size in number.split():
+                    yield GenerateResponse("0" * int(size))
+                number = "0"
             for index in range(int(number)):
                 if what == "step":
                     await anyio.to_thread.run_sync(self._witness.steps(session).acquire)
@@ -102,6 +108,7 @@ class EchoService:
             "Remaining": self.remaining,
             "Fail": self.fail,
             "Crash": self.crash,
+            "Zeros": self.zeros,
             "Join": self.join,
             "Chat": self.chat,
         }
@@ -129,11 +136,16 @@ class EchoService:
 
     async def fail(self, stream: Untyped) -> None:
         request = await stream.recv_message()
-        raise GRPCError(Status[request.value], MESSAGE, DETAILS)
+        status, _, message = request.value.partition(" ")
+        raise GRPCError(Status[status], message or MESSAGE, DETAILS)
 
     async def crash(self, stream: Untyped) -> None:
         await stream.recv_message()
         raise LookupError("a bug in the handler")
+
+    async def zeros(self, stream: Untyped) -> None:
+        request = await stream.recv_message()
+        await stream.send_message(StringValue("0" * int(request.value.split()[0])))
 
     async def join(self, stream: Untyped) -> None:
         texts = [request.value async for request in stream]

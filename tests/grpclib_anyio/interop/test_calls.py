@@ -9,13 +9,8 @@ from tests.grpclib_anyio.interop.contract import (
     MESSAGE,
     Failure,
     Reply,
-    Witness,
-    flood,
     tokens,
 )
-from tests.grpclib_anyio.interop.grpcio_peers import grpcio_client, grpcio_server
-from tests.grpclib_anyio.interop.grpclib_peers import our_client, our_server
-from tests.grpclib_anyio.interop.peer import Endpoint
 
 pytestmark = pytest.mark.anyio
 
@@ -112,28 +107,3 @@ async def test_unknown_method_is_unimplemented(pair: Pair) -> None:
             await client.unary("Missing", "")
         assert caught.value.status is Status.UNIMPLEMENTED
         assert await client.unary("Echo", "the server goes on") == Reply("the server goes on")
-
-
-# -- compression, which we do not have -------------------------------------------------------------
-
-GZIP = {"grpc.default_compression_algorithm": 2, "grpc.default_compression_level": 2}
-
-
-async def test_client_that_compresses_is_told_not_to() -> None:
-    async with (
-        our_server(Endpoint(), Witness()) as endpoint,
-        grpcio_client(endpoint, GZIP) as client,
-    ):
-        with pytest.raises(Failure, match=r"(?i)compress") as caught:
-            await client.unary("Echo", "x" * 10_000)
-        assert caught.value.status is Status.UNIMPLEMENTED
-
-
-async def test_server_that_can_compress_does_not() -> None:
-    text = "x" * 10_000
-    async with (
-        grpcio_server(Endpoint(), Witness(), GZIP) as endpoint,
-        our_client(endpoint) as client,
-    ):
-        assert await client.unary("Echo", text) == Reply(text)
-        assert await client.generate("flood 3") == list(map(flood, range(3)))

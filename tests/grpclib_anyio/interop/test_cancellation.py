@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
-import pytest
 import anyio
+import pytest
 from grpclib.const import Status
 
 from grpclib_anyio.client import Channel
@@ -76,12 +76,12 @@ async def _called(server: ServerMaker, witness: Witness) -> AsyncGenerator[Chann
         Channel("127.0.0.1", endpoint.port) as channel,
     ):
         yield channel
-        answer = AiServiceStub(cast("Any", channel)).generate(GenerateRequest("count 3"))
+        answer = AiServiceStub(channel).generate(GenerateRequest("count 3"))
         assert [message.token async for message in answer if not message.done] == tokens(3)
 
 
 def _answer(channel: Channel, prompt: str) -> AsyncGenerator[GenerateResponse, None]:
-    answer = AiServiceStub(cast("Any", channel)).generate(GenerateRequest(prompt, "s"))
+    answer = AiServiceStub(channel).generate(GenerateRequest(prompt, "s"))
     return cast("AsyncGenerator[GenerateResponse, None]", answer)
 
 
@@ -105,8 +105,6 @@ async def test_scope_around_a_stub_is_cancelled(foreign_server: ServerMaker, cou
     assert received == tokens(count)
 
 
-# Trio says so when the generator within betterproto's is left to the garbage collector.
-@pytest.mark.filterwarnings("ignore:Async generator 'betterproto:ResourceWarning")
 async def test_a_stub_is_closed_early(foreign_server: ServerMaker) -> None:
     witness = Witness()
     async with _called(foreign_server, witness) as channel:

@@ -4,8 +4,8 @@ import re
 from contextlib import AsyncExitStack
 from functools import partial
 
-import pytest
 import anyio.to_thread
+import pytest
 from grpclib.const import Status
 
 from grpclib_anyio.config import Configuration
@@ -80,7 +80,7 @@ async def test_calls_finish_while_a_server_stops() -> None:
 async def test_nobody_listens() -> None:
     async with running(GrpcioServer(Endpoint(), Witness())) as server:
         endpoint = server.endpoint
-    async with our_client(endpoint) as client:
+    async with our_client(endpoint, Configuration(initial_backoff=0)) as client:
         with pytest.raises(Failure, match=r"Cannot connect to 127\.0\.0\.1") as caught:
             await client.unary("Echo", "")
         assert caught.value.status is Status.UNAVAILABLE

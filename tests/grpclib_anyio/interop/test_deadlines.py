@@ -1,7 +1,7 @@
 """Deadlines: told to the server, kept at both ends."""
 
-import pytest
 import anyio
+import pytest
 from grpclib.const import Status
 
 from tests.grpclib_anyio.interop.conftest import Pair

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
+import anyio.to_thread
 import grpc
 import pytest
-import anyio.to_thread
 from grpclib.client import UnaryStreamMethod
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
@@ -150,6 +150,6 @@ async def test_very_long_stream_from_grpcio() -> None:
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         async with Channel("127.0.0.1", port, codec=RawCodec()) as channel:
-            received = await UnaryStreamMethod(cast("Any", channel), PATH, bytes, bytes)(b"")
+            received = await UnaryStreamMethod(channel, PATH, bytes, bytes)(b"")
         await anyio.to_thread.run_sync(server.stop(None).wait, PATIENCE)
     assert b"".join(received) == "".join(tokens(LONG)).encode()
