@@ -56,8 +56,9 @@ from .wakeup import Wakeup
 __all__ = ["Connection", "ConnectionStatistics"]
 
 _READ_SIZE = 65_536
-#: What one write to the socket holds at most, so that a reset or a ping never waits for more.
-_BATCH_SIZE = 65_536
+#: The largest DATA frame, whatever the peer would take, and what one write to the socket holds when
+#: it is full: a reset, a ping or a small message waits for one frame of a large one, not for more.
+_FRAME_SIZE = 16_384
 #: A client may cancel all of its calls and make as many again before our handlers have run.
 _HANDLERS_PER_SLOT = 2
 _TOO_MANY_PINGS = b"too_many_pings"
@@ -358,7 +359,7 @@ class Connection:
     def _fill(self) -> None:
         """Move what the windows allow from the outboxes to h2: one frame a stream and turn."""
         sending = self._sending
-        while sending and self._h2.queued < _BATCH_SIZE:
+        while sending and self._h2.queued < _FRAME_SIZE:
             stream = sending.popleft()
             stream.is_sending = False
             if stream.error is None and not (stream.is_closed or stream.local_ended):
@@ -369,7 +370,7 @@ class Connection:
         if not (outbox or outbox.is_ending):
             return
         window = self._h2.local_flow_control_window(stream.id)
-        size = min(len(outbox), window, self._h2.max_outbound_frame_size)
+        size = min(len(outbox), window, _FRAME_SIZE)
         # Below zero, where a setting of the peer's can take it, not even an empty frame may go.
         if size < 0 or (outbox and not size):
             self._blocked.add(stream)
