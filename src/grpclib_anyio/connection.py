@@ -55,7 +55,8 @@ from .wakeup import Wakeup
 
 __all__ = ["Connection", "ConnectionStatistics"]
 
-_READ_SIZE = 65_536
+#: What is handled before the calls' own tasks run: of small messages, a few milliseconds' worth.
+_READ_SIZE = 16_384
 #: The largest DATA frame, whatever the peer would take, and what one write to the socket holds when
 #: it is full: a reset, a ping or a small message waits for one frame of a large one, not for more.
 _FRAME_SIZE = 16_384
