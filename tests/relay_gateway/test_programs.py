@@ -23,7 +23,7 @@ from tests.relay_gateway.models import Model
 ASK = "/api/ai/stream?prompt=hi&session_id=s"
 FOREVER = float("inf")
 #: Seconds in which a program that ends "at once" has ended, on a machine that is busy.
-AT_ONCE = 8.0
+AT_ONCE = 4.0
 #: Seconds that hypercorn gives requests which are in progress when it is stopped.
 GRACEFUL_TIMEOUT = 3.0
 UNDER_HYPERCORN = ("--worker-class", "trio", "--bind", "127.0.0.1:0", "relay_gateway:app")
