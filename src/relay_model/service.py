@@ -4,20 +4,23 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 import anyio
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from structlog.stdlib import get_logger
 
 from relay_model.errors import BackendError
 from relay_model.measure import Measure
-from relay_proto.ai import AiServiceBase, GenerateResponse
+from relay_proto.ai import AiServiceBase, FinishReason, GenerateResponse, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from relay_model.backends import Backend
+    from relay_model.backends import Backend, Pieces
+    from relay_model.outcome import Outcome
     from relay_proto.ai import GenerateRequest
 
 __all__ = ["AiService", "Answer"]
@@ -27,6 +30,8 @@ _LOGGED_SESSION_ID = 64
 
 # A caller whose own time is up resets the call in the moment in which ours is.
 _DEADLINE_SLACK_SECONDS = 0.1
+
+_NANOSECONDS = 1_000_000_000
 
 _log = get_logger(__name__)
 
@@ -66,7 +71,7 @@ class AiService(AiServiceBase):
             cause = responses.cause
         except BackendError as error:
             measure.note(status=error.status.name, error=error.detail or error.message)
-            raise GRPCError(error.status, error.message) from error
+            raise GRPCError(error.status, error.message, _details(error)) from error
         except GRPCError:  # from sending: there is nobody to send to
             cause = "client_disconnect"
             raise
@@ -92,10 +97,27 @@ def _check(request: "GenerateRequest") -> None:
         raise BackendError(Status.INVALID_ARGUMENT, "The prompt is empty.")
 
 
+def _details(error: BackendError) -> list[RetryInfo] | None:
+    if error.retry_after is None:
+        return None
+    delay = Duration()
+    delay.FromNanoseconds(round(error.retry_after * _NANOSECONDS))
+    return [RetryInfo(retry_delay=delay)]
+
+
+def _last_message(outcome: "Outcome") -> GenerateResponse:
+    message = GenerateResponse(
+        done=True, finish_reason=FinishReason.try_value(outcome.finish_reason)
+    )
+    if outcome.usage is not None:
+        message.usage = Usage(*outcome.usage)
+    return message
+
+
 class _Responses:
     """A backend's pieces as messages, and the last message after them."""
 
-    def __init__(self, pieces: "AsyncIterator[str]", measure: Measure) -> None:
+    def __init__(self, pieces: "Pieces", measure: Measure) -> None:
         self._pieces = pieces
         self._measure = measure
         self._is_done = False
@@ -111,7 +133,7 @@ class _Responses:
         piece = await anext(self._pieces, None)
         if piece is None:
             self._is_done = True
-            return GenerateResponse(done=True)
+            return _last_message(self._pieces.outcome)
         self._measure.count()
         return GenerateResponse(token=piece)
 

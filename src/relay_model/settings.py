@@ -3,11 +3,12 @@
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from relay_model.backends import BACKENDS
+from relay_model.backends import BACKENDS, installed_backends, is_known
 from relay_program.log import LogSettings
 
 __all__ = ["ModelSettings"]
@@ -22,16 +23,29 @@ _HALF_THE_CPUS = max(1, (os.cpu_count() or 1) // 2)
 
 
 def _known_backend(name: str) -> str:
-    if name not in BACKENDS:
-        message = f"must be one of {', '.join(BACKENDS)}"
+    if not is_known(name):
+        message = f"must be one of {', '.join([*BACKENDS, *installed_backends()])}"
         raise ValueError(message)
     return name
+
+
+def _plain_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
+    except ValueError:
+        is_plain = False
+    if not is_plain:
+        message = "must be http://… or https://…, without a user and a password"
+        raise ValueError(message)
+    return url
 
 
 class ModelSettings(LogSettings):
     """Answer prompts over gRPC, one token at a time."""
 
-    # --help opens with the line above.
+    # --help opens with the line above. Keys are no settings: a provider's own library reads its
+    # own variable, and nothing here can show one.
 
     model_config = SettingsConfigDict(env_prefix="RELAY_MODEL_", cli_prog_name="relay-model")
 
@@ -40,7 +54,39 @@ class ModelSettings(LogSettings):
         default=50051, ge=0, le=_LAST_PORT, description="port to listen on; 0 takes any free one"
     )
     backend: Annotated[str, AfterValidator(_known_backend)] = Field(
-        default="demo", description=f"what answers: {', '.join(BACKENDS)}"
+        default="demo",
+        description=f"what answers: {', '.join(BACKENDS)}, or one that another package brings",
+    )
+    model: str | None = Field(default=None, description="the model, by its provider's name for it")
+    system_prompt: str | None = Field(
+        default=None, description="what the model is told before each prompt"
+    )
+    max_tokens: int = Field(default=512, ge=1, description="the longest answer, in tokens")
+    temperature: float | None = Field(
+        default=None,
+        ge=0,
+        le=2,
+        description="how freely words are chosen; without it, the model's own",
+    )
+    base_url: Annotated[str, AfterValidator(_plain_url)] | None = Field(
+        default=None,
+        repr=False,  # an address that is wrong may have a key in it
+        description="where the provider is, if not where its library looks for it",
+    )
+    connect_timeout: float = Field(
+        default=10.0, gt=0, allow_inf_nan=False, description="seconds to reach the provider in"
+    )
+    read_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds for which the provider may be silent",
+    )
+    retries: int = Field(
+        default=2,
+        ge=0,
+        le=10,
+        description="times that a request is made again which failed before its first token",
     )
     demo_delay: float = Field(
         default=0.1, ge=0, allow_inf_nan=False, description="demo: seconds between two words"
@@ -51,13 +97,9 @@ class ModelSettings(LogSettings):
     max_concurrent: int = Field(
         default=2, ge=1, le=64, description="local: prompts answered at once; the next one waits"
     )
-    max_tokens: int = Field(default=512, ge=1, description="local: the longest answer, in tokens")
     context_size: int = Field(
         default=4096, ge=_LEAST_CONTEXT, description="local: prompt and answer together, in tokens"
     )
     threads: int = Field(
         default=_HALF_THE_CPUS, ge=1, le=512, description="local: threads of the engine"
-    )
-    temperature: float = Field(
-        default=0.2, ge=0, le=2, description="local: how freely words are chosen; 0 is not at all"
     )

@@ -46,12 +46,18 @@ def fail(program: str, error: StartupError) -> NoReturn:
 
 
 def _describe(error: ValidationError, settings: type[LogSettings]) -> str:
-    prefix = settings.model_config.get("env_prefix", "")
-    return "; ".join(_describe_one(details, prefix) for details in error.errors())
+    return "; ".join(_describe_one(details, settings) for details in error.errors())
 
 
-def _describe_one(details: "ErrorDetails", env_prefix: str) -> str:
+def _describe_one(details: "ErrorDetails", settings: type[LogSettings]) -> str:
     field = ".".join(map(str, details["loc"]))
     flag = f"--{field.replace('_', '-')}"
+    variable = f"{settings.model_config.get('env_prefix', '')}{field.upper()}"
     reason = details["msg"].removeprefix("Value error, ")
-    return f"{flag} ({env_prefix}{field.upper()}): {reason}, not {details['input']!r}"
+    return f"{flag} ({variable}): {reason}{_not(details, settings)}"
+
+
+def _not(details: "ErrorDetails", settings: type[LogSettings]) -> str:
+    """Show the value that was given, unless its field is not to be shown."""
+    field = settings.model_fields.get(str(details["loc"][0])) if details["loc"] else None
+    return f", not {details['input']!r}" if field is None or field.repr else ""

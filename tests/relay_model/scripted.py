@@ -1,13 +1,15 @@
 """Engines and backends that do as they are told, and say how far they got."""
 
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+
+from relay_model.outcome import UNKNOWN, Outcome
 
 Step = dict[str, Any]
 
@@ -21,6 +23,12 @@ def says(text: str, finish_reason: str | None = None) -> Step:
 
 
 LAST: Step = {"choices": [{"finish_reason": "stop", "index": 0, "delta": {}}]}
+
+
+def costs(prompt_tokens: int, completion_tokens: int) -> Step:
+    """Make the step after the last one."""
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
+    return {"choices": [], "usage": usage}
 
 
 class ScriptedEngine:
@@ -91,25 +99,26 @@ class ThinkingEngine(EndlessEngine):
 class ScriptedBackend:
     """Answers with the pieces of its script, raises its errors, and sleeps for its numbers."""
 
-    def __init__(self, *script: str | float | Exception) -> None:
+    def __init__(self, *script: str | float | Exception, outcome: Outcome = UNKNOWN) -> None:
         self._script = script
+        self._outcome = outcome
         self.prompts: list[tuple[str, str]] = []
         self.left = anyio.Event()
 
     @asynccontextmanager
-    async def stream(
-        self, prompt: str, *, session_id: str
-    ) -> AsyncGenerator[AsyncIterator[str], None]:
+    async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator["_Pieces", None]:
         self.prompts.append((prompt, session_id))
         try:
-            yield _Pieces(self._script)
+            yield _Pieces(self._script, self._outcome)
         finally:
             self.left.set()
 
 
 class _Pieces:
-    def __init__(self, script: Iterable[str | float | Exception]) -> None:
+    def __init__(self, script: Iterable[str | float | Exception], outcome: Outcome) -> None:
         self._script = iter(script)
+        self._last_outcome = outcome
+        self.outcome = UNKNOWN
 
     def __aiter__(self) -> Self:
         return self
@@ -122,4 +131,5 @@ class _Pieces:
             if isinstance(piece, str):
                 return piece
             await anyio.sleep(piece)
+        self.outcome = self._last_outcome
         raise StopAsyncIteration

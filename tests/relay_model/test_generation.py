@@ -11,12 +11,14 @@ from grpclib.const import Status
 
 from relay_model.backends.generation import Generation
 from relay_model.errors import BackendError
+from relay_model.outcome import FinishReason
 from tests.relay_model.scripted import (
     LAST,
     EndlessEngine,
     ScriptedEngine,
     Step,
     ThinkingEngine,
+    costs,
     says,
 )
 
@@ -60,6 +62,21 @@ async def test_text_of_the_last_step_counts() -> None:
     engine = ScriptedEngine(says("a"), says("b", finish_reason="length"))
     async with Generation(engine, {}) as generation:
         assert [piece async for piece in generation] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("reported", "reason"),
+    [
+        ("stop", FinishReason.STOP),
+        ("length", FinishReason.LENGTH),
+        ("tool_calls", FinishReason.OTHER),
+    ],
+)
+async def test_the_last_steps_say_how_the_answer_ended(reported: str, reason: FinishReason) -> None:
+    engine = ScriptedEngine(says("x"), says("", finish_reason=reported), costs(3, 1))
+    async with Generation(engine, {}) as generation:
+        assert [piece async for piece in generation] == ["x"]
+        assert generation.outcome == (reason, (3, 1))
 
 
 async def test_a_full_buffer_holds_the_thread() -> None:

@@ -16,6 +16,7 @@ from relay_model.backends import import_extra, llama, open_backend
 from relay_model.backends.llama import Engine, bundled_weights, check_weights
 from relay_model.backends.local import LocalBackend, LocalStatistics
 from relay_model.errors import BackendError
+from relay_model.outcome import FinishReason
 from relay_model.settings import ModelSettings
 from relay_program.errors import EXIT_USAGE, StartupError
 from tests.relay_model.installed import needs_local_model
@@ -110,6 +111,15 @@ async def test_the_engine_is_asked_for_what_was_set() -> None:
     assert (request["max_tokens"], request["temperature"]) == (7, 0.5)
 
 
+async def test_a_system_prompt_goes_before_the_prompt() -> None:
+    engine = ScriptedEngine(LAST)
+    await whole_answer(LocalBackend(engine, local_settings(system_prompt="Be brief.")), "Hi")
+    assert engine.requests[0]["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+    ]
+
+
 async def test_a_prompt_too_long_for_any_context_is_not_even_counted() -> None:
     engine = ScriptedEngine(LAST)
     with pytest.raises(BackendError, match="too long: 131073 characters") as raised:
@@ -180,9 +190,14 @@ async def test_a_prompt_that_exceeds_the_context_is_refused(engine: Engine) -> N
     assert await whole_answer(backend, "Say hello.")
 
 
-async def test_an_answer_ends_at_max_tokens(engine: Engine) -> None:
-    pieces = await whole_answer(LocalBackend(engine, local_settings(max_tokens=6)), STORY)
-    assert 1 <= len(pieces) <= 6
+async def test_an_answer_ends_at_max_tokens_and_says_so(engine: Engine) -> None:
+    backend = LocalBackend(engine, local_settings(max_tokens=6))
+    async with backend.stream(STORY, session_id="") as pieces:
+        assert 1 <= len([piece async for piece in pieces]) <= 6
+    assert pieces.outcome.finish_reason is FinishReason.LENGTH
+    assert pieces.outcome.usage is not None
+    assert pieces.outcome.usage.completion_tokens == 6
+    assert 20 < pieces.outcome.usage.prompt_tokens < 60
 
 
 @needs_local_model

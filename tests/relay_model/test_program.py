@@ -120,7 +120,7 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         2,
         (
             "relay-model: error: --backend (RELAY_MODEL_BACKEND): must be one of demo, local,"
-            " not 'magic'\n"
+            " anthropic, openai, ollama, not 'magic'\n"
         ),
     )
 

@@ -9,6 +9,7 @@ import anyio
 import pytest
 import structlog
 import trio
+from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from trio.testing import MockClock
@@ -16,7 +17,9 @@ from trio.testing import MockClock
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from relay_model.errors import BackendError
+from relay_model.outcome import FinishReason, Outcome, Usage
 from relay_model.service import AiService
+from relay_proto import ai as proto
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from tests.relay_model.scripted import ScriptedBackend
 
@@ -65,6 +68,45 @@ async def test_text_is_sent_piece_by_piece_and_then_done() -> None:
             ("", True),
         ]
     assert backend.prompts == [(PROMPT, "s")]
+
+
+@pytest.mark.anyio
+async def test_the_last_message_says_how_the_answer_ended() -> None:
+    outcome = Outcome(FinishReason.LENGTH, Usage(prompt_tokens=7, completion_tokens=2))
+    async with served(ScriptedBackend("a", "b", outcome=outcome)) as stub:
+        messages = [m async for m in stub.generate(GenerateRequest(prompt=PROMPT))]
+    assert messages == [
+        GenerateResponse("a"),
+        GenerateResponse("b"),
+        GenerateResponse(
+            done=True,
+            finish_reason=proto.FinishReason.try_value(FinishReason.LENGTH),
+            usage=proto.Usage(prompt_tokens=7, completion_tokens=2),
+        ),
+    ]
+
+
+@pytest.mark.anyio
+async def test_what_is_not_known_of_the_end_is_not_sent() -> None:
+    async with AiService(ScriptedBackend()).generate(GenerateRequest(prompt=PROMPT)) as answer:
+        (message,) = [message async for message in answer]
+    assert bytes(message) == bytes(GenerateResponse(done=True))
+
+
+def test_reasons_have_the_numbers_of_the_contract() -> None:
+    contract = {str(reason.name): int(reason.value) for reason in list[Any](proto.FinishReason)}
+    assert contract == {reason.name: reason.value for reason in FinishReason}
+
+
+@pytest.mark.anyio
+async def test_a_caller_is_told_when_to_try_again() -> None:
+    busy = BackendError(Status.RESOURCE_EXHAUSTED, "Try later.", retry_after=1.5)
+    async with served(ScriptedBackend(busy)) as stub:
+        with pytest.raises(GRPCError) as raised:
+            await ask(stub)
+    (info,) = raised.value.details
+    assert isinstance(info, RetryInfo)
+    assert info.retry_delay.ToNanoseconds() == 1_500_000_000
 
 
 @pytest.mark.anyio

@@ -16,6 +16,12 @@ OTHER_VALUES = {
     "host": "::1",
     "port": 4711,
     "backend": "local",
+    "model": "large",
+    "system_prompt": "Be brief.",
+    "base_url": "https://models.example/v1",
+    "connect_timeout": 1.5,
+    "read_timeout": 2.5,
+    "retries": 5,
     "demo_delay": 0.25,
     "model_path": Path("/models/x.gguf"),
     "max_concurrent": 5,
@@ -101,8 +107,11 @@ def test_variables_of_others_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> 
         (["--max-concurrent", "0"], "--max-concurrent (RELAY_MODEL_MAX_CONCURRENT): "),
         (["--log-level", "loud"], "--log-level (RELAY_MODEL_LOG_LEVEL): "),
         (
-            ["--backend", "anthropic"],
-            "--backend (RELAY_MODEL_BACKEND): must be one of demo, local, not 'anthropic'",
+            ["--backend", "magic"],
+            (
+                "--backend (RELAY_MODEL_BACKEND): must be one of demo, local, anthropic, openai,"
+                " ollama, not 'magic'"
+            ),
         ),
     ],
 )
@@ -112,6 +121,21 @@ def test_a_wrong_value_is_one_line(
     line = refusal(arguments, capsys)
     assert line.startswith(f"relay-model: error: {complaint}")
     assert line.endswith(f"not {arguments[1]!r}")
+
+
+@pytest.mark.parametrize(
+    "url", ["sk-secret", "ftp://sk-secret", "https://user:sk-secret@host", "https://[sk-secret"]
+)
+def test_an_address_that_is_wrong_is_not_shown(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refusal(["--base-url", url], capsys)
+    assert line.startswith("relay-model: error: --base-url (RELAY_MODEL_BASE_URL): must be http")
+    assert "secret" not in line
+
+
+def test_an_address_is_not_in_the_settings_repr() -> None:
+    assert "models.example" not in repr(ModelSettings(base_url="https://models.example/v1"))
 
 
 def test_a_wrong_variable_is_one_line(

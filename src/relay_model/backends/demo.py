@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from relay_model.outcome import FinishReason, Outcome
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from relay_model.settings import ModelSettings
 
@@ -26,7 +28,7 @@ class DemoBackend:
         prompt: str,
         *,
         session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
-    ) -> "AsyncGenerator[AsyncIterator[str]]":
+    ) -> "AsyncGenerator[_Paced]":
         """Answer one prompt; leaving the context ends the answer there and then."""
         words = f"Streaming response to: {prompt}".split()
         yield _Paced(iter(words), self._delay)
@@ -34,6 +36,8 @@ class DemoBackend:
 
 class _Paced:
     """Words with a pause between them, each with the space that was after it."""
+
+    outcome = Outcome(FinishReason.STOP)
 
     def __init__(self, words: "Iterator[str]", delay: float) -> None:
         self._words = words

@@ -21,6 +21,7 @@ from structlog.stdlib import get_logger
 
 from relay_model.backends.llama import read_piece
 from relay_model.errors import BackendError
+from relay_model.outcome import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,6 +71,7 @@ class Generation:
             stop_seconds: how long leaving waits for an engine that does not stop.
 
         """
+        self.outcome = UNKNOWN
         self._stop_seconds = stop_seconds
         self._engine = engine
         self._request = request
@@ -145,7 +147,11 @@ class Generation:
 
     def _take(self, step: dict[str, Any]) -> None:
         piece = read_piece(step)
-        self._is_complete = self._is_complete or piece.is_last
+        if piece.finish_reason is not None:
+            self._is_complete = True
+            self.outcome = self.outcome._replace(finish_reason=piece.finish_reason)
+        if piece.usage is not None:
+            self.outcome = self.outcome._replace(usage=piece.usage)
         if piece.text:
             anyio.from_thread.run(self._send.send, piece.text, token=self._loop)
 

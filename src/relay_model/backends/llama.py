@@ -9,6 +9,7 @@ from grpclib.const import Status
 
 from relay_model.backends import import_extra
 from relay_model.errors import BackendError
+from relay_model.outcome import FinishReason, Usage
 from relay_program.errors import StartupError
 
 if TYPE_CHECKING:
@@ -29,14 +30,18 @@ _TALKATIVE = 3
 
 _EXCEEDS_CONTEXT = "exceed_context_size_error"
 
+_FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
+
 
 class Piece(NamedTuple):
     """What the engine says at one step of an answer."""
 
     text: str
     """What the answer goes on with; empty when this step has only news of the engine."""
-    is_last: bool
-    """Whether the answer is complete: the model ended it, or it is as long as it may be."""
+    finish_reason: FinishReason | None
+    """Why the answer is complete, if it is."""
+    usage: Usage | None
+    """What the answer cost; comes in a step of its own, after the last text."""
 
 
 class _Server(Protocol):
@@ -172,7 +177,16 @@ def read_piece(step: dict[str, Any]) -> Piece:
         raise _refusal(step["error"])
     choices: list[dict[str, Any]] = step.get("choices") or [{}]
     delta: dict[str, Any] = choices[0].get("delta") or {}
-    return Piece(delta.get("content") or "", choices[0].get("finish_reason") is not None)
+    text = delta.get("content") or ""
+    return Piece(text, _finish_reason(choices[0].get("finish_reason")), _usage(step.get("usage")))
+
+
+def _finish_reason(name: str | None) -> FinishReason | None:
+    return None if name is None else _FINISH_REASONS.get(name, FinishReason.OTHER)
+
+
+def _usage(counts: dict[str, Any] | None) -> Usage | None:
+    return None if counts is None else Usage(counts["prompt_tokens"], counts["completion_tokens"])
 
 
 def _refusal(error: dict[str, Any]) -> BackendError:

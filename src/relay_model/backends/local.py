@@ -13,7 +13,7 @@ from relay_model.backends.llama import Engine, bundled_weights, check_weights
 from relay_model.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from relay_model.settings import ModelSettings
 
@@ -22,6 +22,9 @@ __all__ = ["LocalBackend", "LocalStatistics", "open_backend"]
 # No token stands for more characters than this (SmolLM2's longest are 64 spaces), so a prompt
 # above it is too long without being counted; counting 4 MB takes up to 7 s, and cannot be stopped.
 _CHARACTERS_PER_TOKEN = 64
+
+# What becomes of answers of SmolLM2 at llama.cpp's own 0.8 is not worth showing.
+_TEMPERATURE = 0.2
 
 
 class LocalStatistics(NamedTuple):
@@ -39,6 +42,12 @@ class LocalBackend:
         self._engine = engine
         self._settings = settings
         self._slots = anyio.Semaphore(settings.max_concurrent)
+        system_prompt = settings.system_prompt
+        self._system_prompt = (
+            [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
+        )
+        temperature = settings.temperature
+        self._temperature = _TEMPERATURE if temperature is None else temperature
 
     @asynccontextmanager
     async def stream(
@@ -46,7 +55,7 @@ class LocalBackend:
         prompt: str,
         *,
         session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
-    ) -> "AsyncGenerator[AsyncIterator[str]]":
+    ) -> "AsyncGenerator[Generation]":
         """Answer one prompt once a slot is free, in the order of asking.
 
         Leaving the context stops the engine within one token and frees the slot. Cancelling a
@@ -78,10 +87,11 @@ class LocalBackend:
 
     def _request(self, prompt: str) -> dict[str, Any]:
         return {
-            "messages": [{"role": "user", "content": prompt}],
+            "messages": [*self._system_prompt, {"role": "user", "content": prompt}],
             "max_tokens": self._settings.max_tokens,
-            "temperature": self._settings.temperature,
+            "temperature": self._temperature,
             "stream": True,
+            "stream_options": {"include_usage": True},
             # A callback for each batch of the prompt: a place to stop before the first token.
             "return_progress": True,
         }

@@ -21,6 +21,25 @@ if TYPE_CHECKING:
     from grpclib.metadata import Deadline
 
 
+class FinishReason(betterproto.Enum):
+    """Why a model ended a complete answer."""
+
+    UNSPECIFIED = 0
+    """It did not say."""
+
+    STOP = 1
+    """It had nothing more to say."""
+
+    LENGTH = 2
+    """The answer is as long as it may be, or fills the model's context."""
+
+    CONTENT_FILTER = 3
+    """What followed was withheld, or the model refused to go on."""
+
+    OTHER = 4
+    """It gave a reason that is none of these."""
+
+
 @dataclass(eq=False, repr=False)
 class GenerateRequest(betterproto.Message):
     prompt: str = betterproto.string_field(1)
@@ -33,6 +52,20 @@ class GenerateResponse(betterproto.Message):
     token: str = betterproto.string_field(1)
     done: bool = betterproto.bool_field(2)
     """True on the last message only: an answer without it was cut short."""
+
+    finish_reason: "FinishReason" = betterproto.enum_field(3)
+    """In the last message only."""
+
+    usage: "Usage" = betterproto.message_field(4)
+    """In the last message only; absent when the model did not count."""
+
+
+@dataclass(eq=False, repr=False)
+class Usage(betterproto.Message):
+    """What an answer cost, in the tokens of its model."""
+
+    prompt_tokens: int = betterproto.uint32_field(1)
+    completion_tokens: int = betterproto.uint32_field(2)
 
 
 class AiServiceStub(betterproto.ServiceStub):
