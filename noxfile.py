@@ -1,4 +1,4 @@
-"""What is run by hand and in CI: `nox -s demo`, `nox -s tests`, `nox -s lint`, `nox -s proto`."""
+"""What is run by hand and in CI: `nox -s demo`, `tests`, `lint`, and what `nox -l` lists beside."""
 
 import difflib
 import os
@@ -89,7 +89,7 @@ def lint(session: nox.Session) -> None:
     session.install(*_group("proto"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("flake8", *FLAKE8_ASYNC, "src", "tests", "noxfile.py")
+    session.run("flake8", *FLAKE8_ASYNC, "src", "tests", "bench", "noxfile.py")
     session.run("mypy")
     session.run("pyright")
     _check_stubs(session)
@@ -103,6 +103,13 @@ def proto(session: nox.Session) -> None:
         _check_stubs(session)
     else:
         _write_stubs(session, STUBS)
+
+
+@nox.session(python=SUPPORTED, reuse_venv=True)
+def hotpath(session: nox.Session) -> None:
+    """Count anew what a token costs in instructions, for tests/test_hot_path.py to hold."""
+    session.install(".")
+    session.run("python", "-m", "bench.hot_path", "--renew")
 
 
 @nox.session(python=DEFAULT, reuse_venv=True)

@@ -1,0 +1,229 @@
+"""Counts the Python instructions that a token costs, which are the same on every machine.
+
+The real code runs on real sockets (unix ones: what is written is there to be read at once), in
+lockstep: whenever the event loop has nothing left to do, the other side takes its next step, such
+as a token that the model sends. Every bytecode instruction of every package is counted, but for the
+other side's. Time stands still, and trio shuffles its tasks as it is told to, so two runs count the
+same::
+
+    python -m bench.hot_path             what a token costs, and in which package
+    python -m bench.hot_path --renew     write it to hot_path.json, for this version of Python
+    nox -s hotpath                       the latter for every version of Python
+
+What it cannot see is the time that C code and the system take; ``nox -s bench`` measures that.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import trio
+from grpclib.const import Cardinality
+from hypercorn.config import Config
+from hypercorn.trio.run import worker_serve
+from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
+from trio.testing import MockClock
+
+from bench.lockstep import Instructions, Lockstep
+from bench.scripted import ScriptedBackend, ScriptedBrowser, ScriptedGateway, ScriptedModel
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
+from relay_gateway.app import create_app
+from relay_gateway.relay import GENERATE
+from relay_gateway.settings import GatewaySettings
+from relay_model.service import AiService
+from relay_program.log import LogSettings, configure_logging
+from relay_proto.ai import GenerateRequest, GenerateResponse
+
+__all__ = ["FIGURES", "PYTHON", "SCENARIOS"]
+
+FIGURES = Path(__file__).with_name("hot_path.json")
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+#: What the count depends on beside our own code.
+_PACKAGES = (
+    "anyio",
+    "betterproto",
+    "grpclib",
+    "h11",
+    "h2",
+    "hypercorn",
+    "quart",
+    "quart-trio",
+    "trio",
+)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How many tokens come at once, and how often: before the count, and while it goes on."""
+
+    batch: int
+    warm_up: int
+    counted: int
+
+
+#: As tokens come from a model. One message in 64 has a checkpoint that others have not.
+_SINGLY = _Pace(1, 64, 64)
+#: As they come when the model is faster than we are.
+_IN_BULK = _Pace(32, 4, 8)
+
+
+def _script(
+    pace: _Pace, is_asked: Callable[[], bool], send: Callable[[int], None]
+) -> Generator[bool]:
+    while not is_asked():
+        yield False
+    for step in range(pace.warm_up + pace.counted):
+        send(pace.batch)
+        yield step >= pace.warm_up
+
+
+async def _receive(directory: Path, instructions: Instructions, pace: _Pace) -> int:
+    """The transport's client: a task that reads a call's messages."""
+    received = 0
+
+    async def read(channel: Channel) -> None:
+        nonlocal received
+        async with channel.request(
+            GENERATE, Cardinality.UNARY_STREAM, GenerateRequest, GenerateResponse
+        ) as call:
+            await call.send_message(GenerateRequest(prompt="hi"), end=True)
+            async for _ in call:
+                received += 1
+
+    path = str(directory / "model")
+    with closing(ScriptedModel(path)) as model:
+        lockstep = Lockstep(instructions, model)
+        async with Channel(path=path) as channel, trio.open_nursery() as nursery:
+            nursery.start_soon(read, channel)
+            await lockstep.run(_script(pace, lambda: model.is_asked, model.send))
+            nursery.cancel_scope.cancel()
+    return received
+
+
+async def _relay(directory: Path, instructions: Instructions, pace: _Pace) -> int:
+    """The gateway from the model's connection to the browser's, under hypercorn."""
+    path = str(directory / "model")
+    config = Config()
+    config.bind = [f"unix:{directory / 'gateway'}"]
+    config.errorlog = None
+    sockets = config.create_sockets()
+    for sock in sockets.insecure_sockets:
+        sock.listen()
+    app = create_app(GatewaySettings(), channel=Channel(path=path))
+    with (
+        closing(ScriptedModel(path)) as model,
+        closing(ScriptedBrowser(str(directory / "gateway"))) as browser,
+    ):
+        lockstep = Lockstep(instructions, model, browser)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                partial(
+                    worker_serve,
+                    wrap_app(app, config.wsgi_max_body_size, "asgi"),
+                    config,
+                    sockets=sockets,
+                    shutdown_trigger=trio.sleep_forever,
+                )
+            )
+            await lockstep.run(_script(pace, lambda: model.is_asked, model.send))
+            nursery.cancel_scope.cancel()
+        return browser.tokens
+
+
+async def _send(directory: Path, instructions: Instructions, pace: _Pace) -> int:
+    """The model service from its backend to the gateway's connection."""
+    path = str(directory / "service")
+    with closing(ScriptedBackend()) as backend:
+        server = Server([AiService(backend)])
+        async with trio.open_nursery() as nursery:
+            await nursery.start(partial(server.serve, path=path))
+            with closing(ScriptedGateway(path)) as gateway:
+                lockstep = Lockstep(instructions, gateway)
+                await lockstep.run(_script(pace, lambda: backend.is_asked, backend.send))
+                nursery.cancel_scope.cancel()
+    return gateway.tokens
+
+
+_Run = Callable[[Path, Instructions, _Pace], Awaitable[int]]
+
+#: What is counted.
+SCENARIOS: Mapping[str, tuple[_Run, _Pace]] = {
+    "receive": (_receive, _SINGLY),
+    "receive, in bulk": (_receive, _IN_BULK),
+    "relay": (_relay, _SINGLY),
+    "relay, in bulk": (_relay, _IN_BULK),
+    "send": (_send, _SINGLY),
+    "send, in bulk": (_send, _IN_BULK),
+}
+
+
+def _count(run: _Run, pace: _Pace) -> dict[str, float]:
+    """Return the instructions a token in each package, the dearest first."""
+    # Trio shuffles which of two tasks that can run goes first. Hypothesis, too, seeds it like this.
+    vars(import_module("trio._core._run"))["_r"].seed(0)
+    instructions = Instructions()
+    with tempfile.TemporaryDirectory() as directory:
+        tokens = trio.run(run, Path(directory), instructions, pace, clock=MockClock())
+    if tokens != pace.batch * (pace.warm_up + pace.counted):
+        raise RuntimeError(f"{tokens} tokens arrived")
+    counted = pace.batch * pace.counted
+    return {name: round(n / counted, 1) for name, n in instructions.by_package.most_common()}
+
+
+def _figures() -> dict[str, Any]:
+    return {
+        "versions": {name: version(name) for name in _PACKAGES},
+        "instructions": {name: _count(*scenario) for name, scenario in SCENARIOS.items()},
+    }
+
+
+def _table(instructions: Mapping[str, Mapping[str, float]]) -> str:
+    """Lay the figures out: a column for each scenario, a row for each package."""
+    packages = dict.fromkeys(name for counts in instructions.values() for name in counts)
+    rows = [["", *instructions]]
+    rows += [
+        [name, *(f"{counts.get(name, 0):.0f}" for counts in instructions.values())]
+        for name in packages
+    ]
+    rows.append(["all", *(f"{sum(counts.values()):.0f}" for counts in instructions.values())])
+    return "\n".join("".join(f"{cell:>17}" for cell in row) for row in rows)
+
+
+def _renew(figures: Mapping[str, Any]) -> None:
+    recorded: dict[str, Any] = (
+        json.loads(FIGURES.read_text(encoding="utf-8")) if FIGURES.exists() else {}
+    )
+    recorded[PYTHON] = figures
+    text = json.dumps(dict(sorted(recorded.items())), indent=2)
+    FIGURES.write_text(f"{text}\n", encoding="utf-8")
+
+
+def main() -> None:
+    """Count, and write or print what was counted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.hot_path",
+        description="Count the Python instructions that a token costs.",
+    )
+    parser.add_argument("--renew", action="store_true", help=f"write them to {FIGURES.name}")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
+    arguments = parser.parse_args()
+    configure_logging(LogSettings(log_level="error"))  # a request that is cut short is logged
+    figures = _figures()
+    if arguments.renew:
+        _renew(figures)
+    print(json.dumps(figures) if arguments.json else _table(figures["instructions"]))
+
+
+if __name__ == "__main__":
+    main()
