@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Self, cast
 import trio
 
 from bench.wire import AskingSide, ModelSide, framed, message_of
+from relay_model.outcome import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
 __all__ = ["TOKEN", "ScriptedBackend", "ScriptedBrowser", "ScriptedGateway", "ScriptedModel"]
 
@@ -131,7 +132,7 @@ class ScriptedBackend:
         self._far.send(bytes([tokens]))
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[AsyncIterator[str]]":
+    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[_Tokens]":
         del prompt, session_id
         self.is_asked = True
         yield _Tokens(trio.socket.from_stdlib_socket(self._near))
@@ -142,6 +143,8 @@ class ScriptedBackend:
 
 
 class _Tokens:
+    outcome = UNKNOWN
+
     def __init__(self, source: trio.socket.SocketType) -> None:
         self._source = source
         self._left = 0
