@@ -19,10 +19,12 @@ class BackendError(Exception):
     PERMISSION_DENIED     our key may not use this model
     NOT_FOUND             there is no such model
     RESOURCE_EXHAUSTED    too many requests, a quota, an overloaded provider
-    UNAVAILABLE           the provider cannot be reached, is down or broke off
-    DEADLINE_EXCEEDED     the provider was silent for longer than it may be
+    UNAVAILABLE           the provider cannot be reached, is down, was silent for
+                          longer than it may be, or broke off
     INTERNAL              anything else, such as an answer that makes no sense
     ====================  =========================================================
+
+    DEADLINE_EXCEEDED is not among them: the deadline is the caller's.
 
     Attributes:
         status: the gRPC status that the caller gets.

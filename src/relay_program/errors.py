@@ -1,6 +1,6 @@
 """What can keep a program from starting."""
 
-__all__ = ["EXIT_FAILURE", "EXIT_USAGE", "StartupError"]
+__all__ = ["EXIT_FAILURE", "EXIT_USAGE", "StartupError", "startup_error"]
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 2
@@ -19,3 +19,14 @@ class StartupError(Exception):
         """Take the line, without the program's name and without a full stop."""
         super().__init__(message)
         self.exit_code = exit_code
+
+
+def startup_error(group: BaseExceptionGroup[BaseException]) -> StartupError | None:
+    """Find the error that a task group's exception group is about, if it is about no other."""
+    matching, others = group.split(StartupError)
+    if matching is None or others is not None:
+        return None
+    error: StartupError | BaseExceptionGroup[StartupError] = matching
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from relay_program.errors import StartupError
+from relay_program.errors import startup_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,11 +17,19 @@ __all__ = ["run"]
 _EXIT_CODES = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: 0}
 
 
-def run(main: "Callable[[], Awaitable[None]]") -> int:
+def run(
+    main: "Callable[[], Awaitable[None]]", *, on_terminate: "Callable[[], None] | None" = None
+) -> int:
     """Run a program's main function on trio until it returns or a signal ends it.
 
-    SIGINT and SIGTERM cancel it. A second one changes nothing: what is left by then is clean-up,
-    and bounded.
+    SIGINT cancels it, and so does SIGTERM, unless there is something gentler to do; after that, a
+    second signal of either kind cancels. One more changes nothing: what is left by then is
+    clean-up, and bounded.
+
+    Args:
+        main: the program.
+        on_terminate: is called in the event loop at the first SIGTERM, and has ``main`` return in
+            its own time.
 
     Returns:
         The exit code: 130 after SIGINT, 0 after SIGTERM and when ``main`` returns.
@@ -31,39 +39,34 @@ def run(main: "Callable[[], Awaitable[None]]") -> int:
 
     """
     try:
-        return anyio.run(_until_signalled, main, backend="trio")
+        return anyio.run(_until_signalled, main, on_terminate, backend="trio")
     except KeyboardInterrupt:  # before there was anything to cancel, or after it had ended
         return _EXIT_CODES[signal.SIGINT]
     except BaseExceptionGroup as group:
-        raise _startup_error(group) or group from group
+        raise startup_error(group) or group from group
 
 
-async def _until_signalled(main: "Callable[[], Awaitable[None]]") -> int:
+async def _until_signalled(
+    main: "Callable[[], Awaitable[None]]", on_terminate: "Callable[[], None] | None"
+) -> int:
     received: list[signal.Signals] = []
     with anyio.open_signal_receiver(*_EXIT_CODES) as signals:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_cancel_on_signal, signals, tasks.cancel_scope, received)
+            tasks.start_soon(_heed, signals, tasks.cancel_scope, on_terminate, received)
             await main()
             tasks.cancel_scope.cancel()
     return _EXIT_CODES[received[0]] if received else 0
 
 
-async def _cancel_on_signal(
+async def _heed(
     signals: "AsyncIterator[signal.Signals]",
     scope: anyio.CancelScope,
+    on_terminate: "Callable[[], None] | None",
     received: list[signal.Signals],
 ) -> None:
     async for number in signals:
         received.append(number)
-        scope.cancel()
-
-
-def _startup_error(group: BaseExceptionGroup[BaseException]) -> StartupError | None:
-    """Find the error that a group is about, if it is about no other."""
-    matching, others = group.split(StartupError)
-    if matching is None or others is not None:
-        return None
-    error: StartupError | BaseExceptionGroup[StartupError] = matching
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+        if on_terminate is not None and received == [signal.SIGTERM]:
+            on_terminate()
+        else:
+            scope.cancel()

@@ -1,14 +1,12 @@
 """``relay-model`` as a program: signals, exit codes, and what it writes."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
@@ -20,8 +18,6 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.client import Channel
-from relay_program.errors import StartupError
-from relay_program.running import run
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.relay_model.installed import needs_local_model
 
@@ -123,34 +119,3 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
             " anthropic, openai, ollama, not 'magic'\n"
         ),
     )
-
-
-async def fails_in_a_group(*errors: Exception) -> None:
-    await anyio.lowlevel.checkpoint()
-    raise ExceptionGroup("of a task group", [ExceptionGroup("of another", errors)])
-
-
-def test_an_error_of_starting_comes_out_of_its_groups() -> None:
-    error = StartupError("no")
-    with pytest.raises(StartupError) as raised:
-        run(partial(fails_in_a_group, error))
-    assert raised.value is error
-
-
-def test_other_errors_stay_as_they_are() -> None:
-    with pytest.RaisesGroup(StartupError, ZeroDivisionError, flatten_subgroups=True):
-        run(partial(fails_in_a_group, StartupError("no"), ZeroDivisionError()))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal to its own process")
-def test_interrupted_before_it_has_begun_it_is_silent_as_well() -> None:
-    program = (
-        "import os, signal\n"
-        "from relay_program.running import run\n"
-        "async def main(): os.kill(os.getpid(), signal.SIGINT)\n"
-        "raise SystemExit(run(main))\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, env=os.environ, check=False
-    )
-    assert (result.returncode, result.stdout, result.stderr) == (130, b"", b"")
