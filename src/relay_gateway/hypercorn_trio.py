@@ -1,38 +1,52 @@
 """hypercorn's trio worker, held to bounds that it does not keep by itself.
 
-Two things in hypercorn 0.18 defeat what a relay promises:
+Some things in hypercorn 0.18 defeat what a relay promises:
 
 - ``TCPServer.protocol_send`` writes under an unbounded shield. A client that stops reading holds
   its request past every deadline, and the whole server past its shutdown.
 - ``StreamBuffer.pop`` wakes a paused sender although it took nothing. With HTTP/2's window at
   zero, the buffer of a client that does not read grows without a bound.
+- An exception in one connection leaves the nursery of all: a client of HTTP/2 ends the whole
+  worker with one frame, such as a path that is not ASCII. ``H2Protocol`` raises one of its own
+  when a request's body goes on after its response.
+- ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
+  the connection are cut off, and neither the client nor the application is told.
 
-:func:`install` puts the two subclasses below in their places. The application does it when it is
+:func:`install` puts the subclasses below in their places. The application does it when it is
 made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been
-looked at it refuses. A test says when upstream no longer needs either part.
+looked at it refuses. A test for each says when upstream no longer needs it.
 """
 
 import os
+import sys
 from importlib.metadata import version
 from math import inf
 from typing import Any
 
+import hypercorn.protocol
 import hypercorn.protocol.h2
 import hypercorn.trio.run
 import trio
+from h2.events import RequestReceived
 from hypercorn.events import Closed, Event, RawData
-from hypercorn.protocol.h2 import BUFFER_LOW_WATER, StreamBuffer
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h2 import BUFFER_LOW_WATER, H2Protocol, StreamBuffer
 from hypercorn.trio.tcp_server import TCPServer
+from structlog.stdlib import get_logger
 
-__all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "install"]
+__all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "ContainedH2Protocol", "install"]
 
 _KNOWN_VERSIONS = ("0.18.",)
 #: For a write in progress when its connection is being ended: enough for a client that reads.
 _LAST_WRITE_SECONDS = 0.5
+#: Of what went wrong with a connection: some errors quote all that the client sent.
+_LOGGED_ERROR_LENGTH = 200
+
+_log = get_logger(__name__)
 
 
 class BoundedTCPServer(TCPServer):
-    """A connection whose writes end: in time, or with the connection."""
+    """A connection whose writes end, in time or with the connection, and that fails alone."""
 
     #: Seconds for one write; a client that takes longer to read it loses its connection.
     write_timeout = 30.0
@@ -43,6 +57,13 @@ class BoundedTCPServer(TCPServer):
         self._reading = trio.CancelScope()
         self._writes: set[trio.CancelScope] = set()
         self._last_write_deadline = inf
+
+    async def run(self) -> None:  # noqa: ASYNC910 - it waits for the client
+        """Serve the client until either side closes the connection."""
+        try:
+            await super().run()
+        except* Exception as errors:  # noqa: BLE001 - whatever it is, the others go on
+            _log.exception("connection failed", exc_info=errors)
 
     async def protocol_send(self, event: Event) -> None:
         """Write bytes to the client, or do what else the protocol asks for."""
@@ -98,12 +119,50 @@ class BoundedTCPServer(TCPServer):
     async def _read_data(self) -> None:
         try:
             with self._reading:
-                await super()._read_data()
+                await self._read_contained()
         finally:
             # The client has left, or the server stops: nothing is worth a long wait any more.
             self._last_write_deadline = trio.current_time() + _LAST_WRITE_SECONDS
             for scope in self._writes:
                 scope.deadline = min(scope.deadline, self._last_write_deadline)
+
+    async def _read_contained(self) -> None:
+        try:
+            await super()._read_data()
+        except Exception as error:  # noqa: BLE001 - whatever a client's bytes lead to
+            reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
+            _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
+            await self._give_up()
+
+
+class ContainedH2Protocol(H2Protocol):
+    """HTTP/2 in which a stream that is over concerns no other."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's own
+        """Take what hypercorn gives."""
+        super().__init__(*args)
+        self.streams = _Streams()
+        self.keep_alive_requests = -sys.maxsize  # more than there can be
+
+    async def _create_stream(self, request: RequestReceived) -> None:
+        try:
+            await super()._create_stream(request)
+        except Exception:
+            # Half made, it could not be told of its end.
+            self.streams.pop(request.stream_id or 0, None)
+            raise
+
+
+class _Streams(dict[int, Any]):
+    """The streams by number; one that is over takes what still comes for it, and drops it."""
+
+    def __missing__(self, number: int) -> "_FinishedStream":
+        return _FinishedStream()
+
+
+class _FinishedStream:
+    async def handle(self, event: StreamEvent) -> None:  # noqa: ASYNC910 - as those it stands for
+        pass
 
 
 class BoundedStreamBuffer(StreamBuffer):
@@ -140,4 +199,5 @@ def install(*, write_timeout: float) -> None:
     BoundedTCPServer.write_timeout = write_timeout
     # By name, where hypercorn looks them up when it makes one.
     hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
+    hypercorn.protocol.__dict__["H2Protocol"] = ContainedH2Protocol
     hypercorn.protocol.h2.__dict__["StreamBuffer"] = BoundedStreamBuffer

@@ -1,7 +1,7 @@
 """HTTP clients down to their sockets, which leave in every way that a browser can."""
 
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ import h2.events
 import h11
 import trio
 from h2.errors import ErrorCodes
+from hyperframe.frame import Frame
 
 from tests.relay_gateway.event_stream import Event, Parser
 
@@ -118,14 +119,23 @@ class Http2:
         self._h2.initiate_connection()
         await self._flush()
 
-    async def send(self, target: str) -> int:
-        """Send a request, and give its stream's number."""
+    async def send(self, target: str, *, is_whole: bool = True) -> int:
+        """Send a request, and give its stream's number; unless it `is_whole`, a body follows."""
         number = self._h2.get_next_available_stream_id()
         headers = [(":method", "GET"), (":scheme", "http"), (":authority", "gateway")]
-        self._h2.send_headers(number, [*headers, (":path", target)], end_stream=True)
+        self._h2.send_headers(number, [*headers, (":path", target)], end_stream=is_whole)
         self._parsers[number], self.events[number] = Parser(), []
         await self._flush()
         return number
+
+    async def send_body(self, number: int, body: bytes) -> None:
+        """Send the body of a request that was not whole."""
+        self._h2.send_data(number, body, end_stream=True)
+        await self._flush()
+
+    async def send_frames(self, frames: Iterable[Frame]) -> None:
+        """Send what no browser would."""
+        await self._stream.send_all(b"".join(frame.serialize() for frame in frames))
 
     async def until_status(self, number: int) -> str:
         """Read until a response has begun."""
@@ -149,6 +159,11 @@ class Http2:
         """Reset a stream, as a browser does that leaves a page."""
         self._h2.reset_stream(number, ErrorCodes.CANCEL)
         await self._flush()
+
+    async def until_closed(self) -> None:
+        """Read until the server has closed the connection."""
+        while data := await self._stream.receive_some(READ_SIZE):
+            self._h2.receive_data(bytes(data))
 
     async def _read(self) -> None:
         data = await self._stream.receive_some(READ_SIZE)
