@@ -81,8 +81,10 @@ async def open_relay(
     """
     send, receive = trio.open_memory_channel[bytes](limits.channel_size)
     relay = Relay(receive, encoder, limits)
-    async with trio.open_nursery() as nursery:
-        with receive:
+    # Closed last: the reader may be between two tokens, and would find the channel broken before it
+    # finds itself cancelled.
+    with receive:
+        async with trio.open_nursery() as nursery:
             # Each task closes the end that it was given; a shared one would keep the channel open.
             nursery.start_soon(relay.beat, send.clone())
             nursery.start_soon(relay.read, send, model, prompt)

@@ -424,6 +424,16 @@ async def test_leaving_at_once() -> None:
     assert len(model.ended) == len(model.requests)
 
 
+async def test_leaving_while_the_reader_is_between_two_tokens() -> None:
+    with capture_logs() as logs:
+        async with channel_to(Model(repeat("x"))) as channel, relay_of(channel) as opened:
+            await wait_all_tasks_blocked()
+            # The reader waits for room, gets it now, and does not run before the body is left.
+            await opened.read()
+    assert opened.cause is Cause.CLIENT_DISCONNECT
+    assert logs == []
+
+
 async def test_leaving_while_connecting() -> None:
     async with unreachable() as channel:
         async with relay_of(channel):
