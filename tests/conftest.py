@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +17,9 @@ from typing import Any
 import pytest
 import structlog
 
+from tests import every_checkpoint
+from tests.every_checkpoint import COUNTS, AtEachCheckpoint, Checkpoint, Scenario
+from tests.grpclib_anyio.peer import toss
 from tests.hang_report import task_stacks
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
@@ -144,3 +148,36 @@ def _target(descriptor: Path) -> str:
         return str(descriptor.readlink())
     except FileNotFoundError:
         return KEPT_DESCRIPTORS
+
+
+@pytest.fixture
+def at_each_checkpoint(
+    request: pytest.FixtureRequest,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AtEachCheckpoint:
+    """Run a scenario at each of its checkpoints; trio tosses no coins meanwhile."""
+    toss(monkeypatch, coin=1.0)
+
+    async def run(name: str, scenario: Scenario) -> None:
+        async def checked(checkpoint: Checkpoint) -> None:
+            await scenario(checkpoint)
+            assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
+
+        counts = request.config.stash.setdefault(COUNTS, Counter())
+        counts[name] += await every_checkpoint.at_each_checkpoint(checked)
+
+    return run
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say at how many checkpoints something happened."""
+    counts = config.stash.get(COUNTS, None)
+    if counts is None:
+        return
+    terminalreporter.section("checkpoints at which something happened")
+    for name, count in sorted(counts.items()):
+        terminalreporter.write_line(f"{count:6} {name}")
+    terminalreporter.write_line(f"{counts.total():6} in all")

@@ -162,7 +162,11 @@ class Server:
                     handlers.start_soon(run_call, self._services, stream, peer)
 
                 connection.on_request = start
-                await self._drain.see_out(connection, self._config)
+                try:
+                    await self._drain.see_out(connection, self._config)
+                finally:
+                    # The group takes no task once those it has are over: refuse what comes now.
+                    connection.on_request = None
                 handlers.cancel_scope.cancel()
 
     async def _accept(

@@ -225,6 +225,14 @@ class ScriptedPeer:
                     return event
             assert await self.pump(), f"the connection ended without {kind.__name__}"
 
+    async def next_request(self) -> int | None:
+        """Return the stream of the next request, or None if the other end makes no more."""
+        while await self.pump():
+            while self._events:
+                if isinstance(event := self._events.pop(0), RequestReceived):
+                    return event.stream_id
+        return None
+
     async def settle(self) -> None:
         """Take in everything that the other end does before it waits for us."""
         await self.flush()

@@ -1,7 +1,7 @@
-"""A call that is ended at each of its checkpoints in turn, at either side, leaves nothing torn.
+"""A call that is ended at each of its checkpoints, at the client: nothing is torn, lost or left.
 
-The scheduler is let go so many steps, then the call is ended; the next run ends it one step later,
-until it is over before. After each, one more call on the same connection completes.
+See `tests/every_checkpoint.py`. After each, one more call is made, on the same connection unless
+that is what has ended. Servers admit one call at a time, so it needs the slot of the other.
 """
 
 # pyright: reportPossiblyUnboundVariable=false
@@ -9,141 +9,278 @@ until it is over before. After each, one more call on the same connection comple
 
 import gc
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
-from anyio.lowlevel import checkpoint
-from grpclib.const import Cardinality
-from h2.errors import ErrorCodes
-from hyperframe.frame import RstStreamFrame
-from trio.testing import MockClock
+from anyio.abc import ByteStream, TaskGroup
+from anyio.lowlevel import checkpoint as step
+from grpclib.const import Cardinality, Status
+from grpclib.exceptions import GRPCError
+from h2.exceptions import StreamClosedError
+from hyperframe.frame import GoAwayFrame
 
 from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Stream
-from grpclib_anyio.testing import ChannelFor, FrameRecorder
-from tests.grpclib_anyio.peer import (
-    BOTH,
-    NOTHING,
-    STREAM,
-    Call,
-    Methods,
-    Raw,
-    ScriptedPeer,
-    framed,
-    served,
-)
+from grpclib_anyio.config import Configuration
+from grpclib_anyio.errors import TerminatedError
+from grpclib_anyio.testing import ChannelFor, ChannelOver
+from tests.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
+from tests.grpclib_anyio.conversation import ConversationStub, Line
+from tests.grpclib_anyio.handlers import Handlers
+from tests.grpclib_anyio.peer import BOTH, NOTHING, Call, Methods, Network, Raw, ScriptedPeer
+from tests.grpclib_anyio.wires import Wires, check_resets
+from tests.leaks.registry import CONNECTIONS
+from tests.relay_gateway.clock import jump, on_mock_clock
 
 STREAM_STREAM = Cardinality.STREAM_STREAM
-LARGE = b"x" * 50_000
-TIMEOUT = 2
+#: So that a little is enough to fill everything that can be full.
+SMALL = Configuration(http2_stream_window_size=1_000, max_outbox_size=1_000, initial_backoff=0)
+ONE_AT_A_TIME = replace(SMALL, max_concurrent_streams=1)
+#: More than all of that holds.
+LARGE = b"x" * 2_100
+TIMEOUT = 60.0
+
+Use = Callable[[Channel], Coroutine[Any, Any, None]]
 
 
-async def echo(stream: Stream[bytes, bytes]) -> None:
-    """Answer each message with itself."""
-    async for message in stream:
-        await stream.send_message(message)
+# -- what a client does ---------------------------------------------------------------------------
 
 
-async def enlarge(stream: Stream[bytes, bytes]) -> None:
-    """Answer each message with more than the window holds."""
-    async for message in stream:
-        await stream.send_message(message * 20)
+def calls(*messages: bytes, **options: Any) -> Use:  # noqa: ANN401 - Call's
+    """Make a call and see it through."""
+
+    async def use(channel: Channel) -> None:
+        call = Call(channel, *messages, **options)
+        await call.run()
+        if call.error is not None:
+            raise call.error
+
+    return use
 
 
-def echoes(channel: Channel, *messages: bytes) -> Call:
-    return Call(channel, *messages, path=BOTH, cardinality=STREAM_STREAM)
+async def read_late(channel: Channel) -> None:
+    """Let the server wait for the window, and then read it all."""
+    async with Call(channel).open() as stream:
+        await stream.send_message(LARGE)
+        await settled()
+        while await stream.recv_message() is not None:  # noqa: ASYNC110 - a turn for the others
+            await step()
 
 
-async def steps(number: int) -> None:
-    for _ in range(number):
-        await checkpoint()
+async def close_a_stub(channel: Channel) -> None:
+    stub = ConversationStub(cast("Any", channel))
+    async with aclosing(cast("Any", stub.listen(Line("one two three")))) as answer:
+        assert [line.text async for line in answer] == ["one", "two", "three"]
 
 
-# -- at the client ------------------------------------------------------------------------------
+async def break_out_of_a_stub(channel: Channel) -> None:
+    async for line in ConversationStub(cast("Any", channel)).listen(Line("one two three")):
+        if line.text == "two":
+            break
+    await step()
 
 
-async def _cancelled_after(number: int) -> bool:
-    """Cancel a call after so many steps of the scheduler; whether it was still going on."""
-    recorders: list[FrameRecorder] = []
+@dataclass(frozen=True)
+class Client:
+    """What is under test, and a call that goes on beside it."""
 
-    def record(stream: ByteStream) -> ByteStream:
-        recorders.append(FrameRecorder(stream))
-        return recorders[-1]
+    use: Use
+    before: Use | None = None
+    after: Use | None = None
 
-    async with ChannelFor([Methods(both=echo)], Raw(), wrap=record) as channel:
-        call = echoes(channel, *[LARGE] * 4)
+
+ANOTHER = calls(LARGE)
+CLIENTS = {
+    "unary-stream": Client(calls(b"small")),
+    "unary-stream with a deadline": Client(calls(b"small", timeout=TIMEOUT)),
+    "unary-stream read late": Client(read_late),
+    "stream-stream": Client(calls(LARGE, b"small", LARGE, path=BOTH, cardinality=STREAM_STREAM)),
+    "waiting for another call's slot": Client(calls(b"small"), before=ANOTHER),
+    "connecting for another call too": Client(calls(b"small", timeout=TIMEOUT), after=ANOTHER),
+    "stub with aclosing": Client(close_a_stub),
+    "stub with a break": Client(break_out_of_a_stub),
+}
+
+
+class Conversation:
+    """A client under test, its channel, and a server in the same process."""
+
+    def __init__(self, client: Client) -> None:
+        self.handlers = Handlers()
+        self.wires = Wires()
+        self.scope = anyio.CancelScope()
+        self.error: GRPCError | None = None
+        self._client = client
+
+    async def run(self, checkpoint: Checkpoint, end: Callable[["Conversation"], None]) -> None:
+        """See the client through, which is ended at the checkpoint; see that nothing is left."""
+        async with ChannelFor(
+            self.handlers.services,
+            Raw(),
+            config=SMALL,
+            server_config=ONE_AT_A_TIME,
+            wrap=self.wires.wrap,
+        ) as channel:
+            with checkpoint.watched(lambda: end(self)):
+                await self._use(channel)
+            await self._check_idle(channel)
+            await calls(b"again")(channel)
+            await self._check_idle(channel)
+            self.wires.check_frames()
+            if len(self.wires.recorders) == 1:
+                self.wires.check_windows()
+
+    async def _use(self, channel: Channel) -> None:
+        client = self._client
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call.run)
-            await steps(number)
-            call.scope.cancel()
-        again = echoes(channel, b"again")
-        await again.run()
-        assert (again.received, again.error) == ([b"again"], None)
-        await anyio.wait_all_tasks_blocked()
+            if client.before is not None:
+                tasks.start_soon(client.before, channel)
+                await step()
+            if client.after is not None:
+                tasks.start_soon(client.after, channel)
+            with self.scope:
+                try:
+                    await client.use(channel)
+                except GRPCError as error:
+                    self.error = error
+
+    async def _check_idle(self, channel: Channel) -> None:
+        await settled()
+        assert self.handlers.running == 0
         assert channel.statistics() == NOTHING
-        assert not any(recorder.is_torn for recorder in recorders)
-        resets = [f for r in recorders for f in r.sent if isinstance(f, RstStreamFrame)]
-        assert len(recorders) == 1
-        assert len(resets) <= 1
-    return call.is_cancelled
+
+
+# -- that is cancelled ----------------------------------------------------------------------------
+
+
+def cancel(conversation: Conversation) -> None:
+    conversation.scope.cancel()
+
+
+async def _cancelled(client: Client, checkpoint: Checkpoint) -> None:
+    conversation = Conversation(client)
+    await conversation.run(checkpoint, cancel)
+    assert conversation.error is None
+    assert len(conversation.wires.resets) <= 1
+    assert len(conversation.wires.recorders) == 1
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_client_call_is_cancelled(name: str, at_each_checkpoint: AtEachCheckpoint) -> None:
+    await at_each_checkpoint("client's call cancelled", partial(_cancelled, CLIENTS[name]))
 
 
 @pytest.mark.anyio
-async def test_client_call_is_cancelled() -> None:
-    """From the first step of the scheduler to the call's last."""
-    number = 0
-    while await _cancelled_after(number):
-        number += 1
-    assert number > 10
+@pytest.mark.parametrize("name", CLIENTS)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_client_call_is_cancelled_on_asyncio(
+    name: str, at_each_checkpoint: AtEachCheckpoint
+) -> None:
+    scenario = partial(_cancelled, CLIENTS[name])
+    await at_each_checkpoint("client's call cancelled, on asyncio", scenario)
 
 
-# -- at the server ------------------------------------------------------------------------------
+# -- that is ended in another way -----------------------------------------------------------------
 
 
-async def _ended_after(number: int, end: Callable[[ScriptedPeer, int], None]) -> bool:
-    """End a handler from outside after so many steps; whether it was still going on."""
-    timeout = (("grpc-timeout", f"{TIMEOUT}S"),)
-    async with served(both=echo, stream=enlarge) as peer, anyio.create_task_group() as tasks:
-        stream_id = await peer.request(STREAM, *[b"x" * 4_000] * 4, extra=timeout)
-        tasks.start_soon(peer.read_to_end)
-        await steps(number)
-        was_over = peer.ends(stream_id)
-        end(peer, stream_id)
-        await anyio.wait_all_tasks_blocked()
-        again = await peer.request(BOTH, b"again")
-        await anyio.wait_all_tasks_blocked()
-        assert peer.data(again) == framed(b"again")
-        assert peer.ends(again)
-        assert not peer.is_torn
-        assert peer.resets(stream_id) in ([], [ErrorCodes.CANCEL])
-        tasks.cancel_scope.cancel()
-    return not was_over
+def server_resets(_: Conversation) -> None:
+    for connection in CONNECTIONS.on_the_servers_side:
+        for stream in list(connection.streams.values()):
+            stream.abort_nowait(TerminatedError(Status.CANCELLED, "reset"))
+
+
+def server_closes(_: Conversation) -> None:
+    for connection in CONNECTIONS.on_the_servers_side:
+        connection.close_nowait()
+
+
+def connection_is_lost(conversation: Conversation) -> None:
+    for stream in conversation.wires.streams:
+        stream.reset_nowait()
+
+
+def deadline_passes(_: Conversation) -> None:
+    jump(TIMEOUT)
+
+
+#: With the status that the client is told, unless the call was over.
+ENDS: dict[Callable[[Conversation], None], Status] = {
+    server_resets: Status.CANCELLED,
+    server_closes: Status.UNAVAILABLE,
+    connection_is_lost: Status.UNAVAILABLE,
+    deadline_passes: Status.DEADLINE_EXCEEDED,
+}
+
+
+async def _ended(end: Callable[[Conversation], None], checkpoint: Checkpoint) -> None:
+    use = calls(LARGE, b"small", path=BOTH, cardinality=STREAM_STREAM, timeout=TIMEOUT)
+    conversation = Conversation(Client(use))
+    await conversation.run(checkpoint, end)
+    assert conversation.error is None or conversation.error.status is ENDS[end]
+
+
+@pytest.mark.trio(run=on_mock_clock)
+@pytest.mark.parametrize("end", ENDS)
+async def test_client_call_is_ended(
+    end: Callable[[Conversation], None], at_each_checkpoint: AtEachCheckpoint
+) -> None:
+    await at_each_checkpoint("client's call ended otherwise", partial(_ended, end))
+
+
+# -- that is made again ---------------------------------------------------------------------------
+
+
+class Refusing(Network):
+    """Of its peers the first takes no call, and says so when there is one; the others answer."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        super().__init__()
+        self._tasks = tasks
+
+    async def connect(self) -> ByteStream:
+        stream = await super().connect()
+        self._tasks.start_soon(_answer if len(self.peers) > 1 else _refuse, self.peer)
+        return stream
+
+
+async def _refuse(peer: ScriptedPeer) -> None:
+    if await peer.next_request():
+        await peer.send_frames(GoAwayFrame(last_stream_id=0))
+        await peer.read_to_end()
+
+
+async def _answer(peer: ScriptedPeer) -> None:
+    while stream_id := await peer.next_request():
+        with suppress(StreamClosedError):  # reset already
+            await peer.respond(stream_id, b"one", end=True)
+
+
+async def _refused(checkpoint: Checkpoint) -> None:
+    scope = anyio.CancelScope()
+    async with anyio.create_task_group() as tasks:
+        network = Refusing(tasks)
+        async with ChannelOver(network.connect, codec=Raw(), config=SMALL) as channel:
+            with checkpoint.watched(scope.cancel), scope:
+                await calls(b"small", timeout=TIMEOUT)(channel)
+            await settled()
+            assert channel.statistics() == NOTHING
+            await calls(b"again")(channel)
+            await settled()
+            assert channel.statistics() == NOTHING
+    assert len(network.peers) == 2
+    for peer in network.peers:
+        check_resets(peer.frames)
 
 
 @pytest.mark.trio
-async def test_handler_is_reset() -> None:
-    """By RST_STREAM."""
-
-    def reset(peer: ScriptedPeer, stream_id: int) -> None:
-        if not peer.ends(stream_id):
-            peer.h2.reset_stream(stream_id, ErrorCodes.CANCEL)
-            peer.flush_nowait()
-
-    number = 0
-    while await _ended_after(number, reset):
-        number += 1
-    assert number > 10
-
-
-@pytest.mark.trio
-async def test_deadline_of_a_handler_passes(mock_clock: MockClock) -> None:
-    """By the deadline that the client sent."""
-    number = 0
-    while await _ended_after(number, lambda _peer, _stream_id: mock_clock.jump(TIMEOUT)):
-        number += 1
-    assert number > 10
+async def test_call_that_is_made_again_is_cancelled(at_each_checkpoint: AtEachCheckpoint) -> None:
+    """On a new connection, unseen by the caller."""
+    await at_each_checkpoint("client's call cancelled", _refused)
 
 
 # -- many ---------------------------------------------------------------------------------------
@@ -153,7 +290,7 @@ async def test_deadline_of_a_handler_passes(mock_clock: MockClock) -> None:
 async def test_thousand_calls_cancelled_at_random_leave_nothing() -> None:
     """Neither tasks nor objects: the last 900 calls leave what the first 100 left."""
     rng = random.Random(1)  # noqa: S311 - moments to cancel at
-    async with ChannelFor([Methods(both=echo)], Raw()) as channel:
+    async with ChannelFor([Methods(both=Handlers().echo)], Raw()) as channel:
         before = (0, 0)
         for number in range(1_000):
             if number == 100:
@@ -166,10 +303,12 @@ async def test_thousand_calls_cancelled_at_random_leave_nothing() -> None:
 
 
 async def _cancelled_at_random(channel: Channel, rng: random.Random) -> None:
-    call = echoes(channel, b"one", b"x" * rng.choice((0, 10_000, 100_000)))
+    messages = b"one", b"x" * rng.choice((0, 10_000, 100_000))
+    call = Call(channel, *messages, path=BOTH, cardinality=STREAM_STREAM)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(call.run)
-        await steps(rng.randrange(30))
+        for _ in range(rng.randrange(30)):
+            await step()
         call.scope.cancel()
 
 

@@ -224,6 +224,36 @@ async def test_client_learns_that_the_server_is_shutting_down() -> None:
     assert await status_of(peer) == (14, "The server is shutting down")
 
 
+@pytest.mark.anyio
+async def test_request_that_comes_while_the_server_stops(caplog: pytest.LogCaptureFixture) -> None:
+    """It is refused, so that its client may try it elsewhere; no handler begins only to end."""
+    near, far = memory_pair()
+    cleaned_up = anyio.Event()
+
+    async def handler(_stream: Handling) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await cleaned_up.wait()
+
+    server = Server([Methods(stream=handler)], codec=Raw())
+    peer = ScriptedPeer(far, client_side=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+        await peer.start()
+        await peer.request(STREAM, b"request")
+        await peer.settle()
+        tasks.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await peer.settle()
+            late = await peer.request(STREAM, b"request")
+            await peer.settle()
+        cleaned_up.set()
+    assert peer.resets(late) == [ErrorCodes.REFUSED_STREAM]
+    assert not caplog.records
+
+
 @pytest.mark.trio
 async def test_handler_that_ends_as_the_reset_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     """The handler is woken and then, before it runs, the client's RST_STREAM is processed."""
