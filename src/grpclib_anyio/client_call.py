@@ -119,6 +119,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._timer: anyio.CancelScope | None = None
         #: None when the call cannot be made again: any more, or yet.
         self._replay: Replay | None = None
+        #: Why no more messages can be received after those that ``recv_messages`` has returned.
+        self._malformed: GRPCError | None = None
         self._message_sent = False
         self._end_sent = False
         self._is_cancelled = False
@@ -221,6 +223,28 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             return None
         (message,) = await self._dispatch.recv_message(self._decode_message(data))
         return cast("_RecvType", message)
+
+    async def recv_messages(self) -> list[_RecvType]:
+        """Return the messages that have arrived, or none when the server has sent its last.
+
+        Waits for the first and takes at most 64 at once, which costs less than one by one. Not in
+        grpclib. A message that cannot be decoded fails the next ``recv_messages``, once those
+        before it have been returned.
+        """
+        if self.initial_metadata is None:
+            await self.recv_initial_metadata()
+        if self._malformed is not None:
+            raise self._malformed
+        messages: list[_RecvType] = []
+        try:
+            for data in await self._stream.receive_several():
+                (message,) = await self._dispatch.recv_message(self._decode_message(data))
+                messages.append(cast("_RecvType", message))
+        except GRPCError as error:
+            if not messages:
+                raise
+            self._malformed = error
+        return messages  # noqa: ASYNC910 - what was there has not been waited for
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the status; done by leaving ``async with``. Not a checkpoint if it is there."""

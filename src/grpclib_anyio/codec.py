@@ -20,6 +20,8 @@ from betterproto import Message
 from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoCodec
 
+from .messages import blank, message_of
+
 __all__ = ["CompiledCodec"]
 
 #: Protocol Buffers, "Encoding": how a value is delimited.
@@ -56,7 +58,13 @@ def _read_varint(data: bytes, position: int) -> tuple[int, int]:
             raise _OddError
 
 
+#: The varints of one byte: most tags and lengths.
+_SHORT = [bytes([value]) for value in range(_CONTINUES)]
+
+
 def _varint(value: int) -> bytes:
+    if 0 <= value < _CONTINUES:
+        return _SHORT[value]
     if not -(1 << 63) <= value < 1 << 64:
         raise _OddError
     value &= (1 << 64) - 1
@@ -152,8 +160,7 @@ class _Table:
         self.decoders: dict[int, _Decoder] = {}
         self.encoders: list[_Encoder] = []
         self._type = message_type
-        # What betterproto keeps in the __dict__ of a message in which nothing was set.
-        self._blank = vars(message_type()) | {"_serialized_on_wire": True}
+        self._blank = blank(message_type) | {"_serialized_on_wire": True}
 
     def decode(self, data: bytes) -> Message:
         values = self._blank.copy()
@@ -181,13 +188,7 @@ class _Table:
                 values[name] = decode(value)
         if position != end:
             raise _OddError
-        return self._message(values)
-
-    def _message(self, values: dict[str, Any]) -> Message:
-        # Past betterproto's __setattr__ and __getattribute__, which are most of its cost.
-        message: Message = object.__new__(self._type)
-        object.__setattr__(message, "__dict__", values)
-        return message
+        return message_of(self._type, values)
 
     def encode(self, message: Message) -> bytes:
         values = object.__getattribute__(message, "__dict__")

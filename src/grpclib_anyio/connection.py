@@ -110,7 +110,12 @@ class Connection:
         self._config = config
         self._client_side = client_side
         self._writable = Wakeup()
-        self._h2 = Http2(config, client_side=client_side, on_output=self._writable.notify)
+        self._h2 = Http2(
+            config,
+            client_side=client_side,
+            on_output=self._writable.notify,
+            on_data=self._bytes_received if config.reads_data_past_h2 else None,
+        )
         self._window = ReceiveWindow(config.http2_connection_window_size)
         self._pinger = Pinger(self, config)
         self._strikes = Strikes(config)
@@ -459,6 +464,13 @@ class Connection:
     def _response_received(self, event: h2_events.ResponseReceived) -> None:
         if stream := self.streams.get(event.stream_id):
             stream.headers_received(cast("Headers", event.headers))
+
+    def _bytes_received(self, stream_id: int, data: bytes) -> None:
+        """Take a DATA frame that h2 has not made an event of."""
+        if increment := self._window.credit(len(data)):
+            self._h2.increment_flow_control_window(increment)
+        if stream := self.streams.get(stream_id):
+            stream.data_received(data, 0)
 
     def _data_received(self, event: h2_events.DataReceived) -> None:
         size = event.flow_controlled_length

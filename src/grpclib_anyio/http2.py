@@ -31,17 +31,37 @@ from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from .config import Configuration
+from .data_frames import DataFrames
 
 __all__ = ["Http2"]
 
 _DEFAULT_WINDOW = 65_535
 #: RFC 9113 § 4.1: a frame begins with the length of its payload in three bytes.
 _FRAME_LENGTH_SIZE = 3
+_FRAME_HEADER_SIZE = 9
 _MAX_STREAM_ID = 2**31 - 1
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
 class _Frames(FrameBuffer):
+    def find_end(self, data: bytes, start: int) -> int:
+        """Return where in ``data`` the frame ends that began before ``start`` or begins there.
+
+        That may be beyond ``data``. The preface counts as a frame.
+        """
+        if self._preamble_len:
+            return start + self._preamble_len
+        known = len(self._data)
+        head = self._data[:_FRAME_LENGTH_SIZE] + data[start : start + _FRAME_LENGTH_SIZE]
+        if len(head) < _FRAME_LENGTH_SIZE:
+            return len(data)
+        return start + _FRAME_HEADER_SIZE + int.from_bytes(head[:_FRAME_LENGTH_SIZE]) - known
+
+    @property
+    def is_within_frame(self) -> bool:
+        """Whether more of a frame is to come, or of a header block."""
+        return bool(self._data or self._headers_buffer or self._preamble_len)
+
     def refuse_oversized(self) -> None:
         """Raise FrameTooLargeError if the next frame, of which a part is here, is too large."""
         start = self._data[:_FRAME_LENGTH_SIZE]
@@ -53,9 +73,17 @@ class Http2(H2Connection):
     """The HTTP/2 state of one connection; synchronous, does no IO."""
 
     def __init__(
-        self, config: Configuration, *, client_side: bool, on_output: Callable[[], None]
+        self,
+        config: Configuration,
+        *,
+        client_side: bool,
+        on_output: Callable[[], None],
+        on_data: Callable[[int, bytes], None] | None = None,
     ) -> None:
-        """Prepare the preface and SETTINGS; ``on_output`` is called when bytes are queued."""
+        """Prepare the preface and SETTINGS; ``on_output`` is called when bytes are queued.
+
+        With ``on_data``, plain DATA frames become calls of it and no events: see ``data_frames``.
+        """
         super().__init__(
             H2Configuration(
                 client_side=client_side,
@@ -66,6 +94,7 @@ class Http2(H2Connection):
             )
         )
         self._on_output = on_output
+        self._data_frames = None if on_data is None else DataFrames(self, on_data)
         self.incoming_buffer = self._frames = _Frames(server=not client_side)
         self.local_settings = Settings(
             client=client_side,
@@ -112,9 +141,10 @@ class Http2(H2Connection):
         buffer = self._frames
         buffer.max_frame_size = self.max_inbound_frame_size
         try:
-            buffer.add_data(data)
-            for frame in buffer:
-                yield from self._receive_frame(frame)
+            for piece in self._split(data):
+                buffer.add_data(piece)
+                for frame in buffer:
+                    yield from self._receive_frame(frame)
             buffer.refuse_oversized()
         except InvalidPaddingError as error:
             self._terminate_connection(ErrorCodes.PROTOCOL_ERROR)
@@ -122,6 +152,19 @@ class Http2(H2Connection):
         except ProtocolError as error:
             self._terminate_connection(error.error_code)
             raise
+
+    def _split(self, data: bytes) -> Iterator[bytes]:
+        """Yield what is for h2, in order, each piece when those before it have been handled."""
+        if self._data_frames is None:
+            yield data
+            return
+        start = 0
+        while start < len(data):
+            if not self._frames.is_within_frame:
+                start = self._data_frames.take(data, start)
+            stop = self._frames.find_end(data, start)
+            yield data[start:stop]
+            start = stop
 
     def announce_goaway(self) -> None:
         """Queue a GOAWAY that refuses no stream: another one will say which (RFC 9113 § 6.8)."""

@@ -129,6 +129,14 @@ class Inbox:
         self._credited = 0
         return message, credit
 
+    def take_several(self, limit: int) -> tuple[list[bytes], int]:
+        """Return the first ``limit`` messages or what there is, and the bytes they give back."""
+        count = min(limit, len(self.messages))
+        messages = [self.messages.popleft() for _ in range(count)]
+        credit = _PREFIX.size * count + sum(map(len, messages)) - self._credited
+        self._credited = 0
+        return messages, credit
+
     def credit_incomplete(self) -> int:
         """Return the bytes that an incomplete message gives back, each counted once.
 
@@ -257,17 +265,27 @@ class MessageStream:
 
         """
         await self._share()
-        while not self._inbox.messages:
-            if self._refusal is not None:
-                raise self._refusal
-            if self.remote_ended:
-                self._raise_if_truncated()
-                return None
-            self._raise_error()
-            await self._wait_for_bytes()
+        if not (self._inbox.messages or await self._wait_for_message()):
+            return None
         message, credit = self._inbox.take()
         self._credit(credit)
         return self._inflate(message) if self._inbox.max_flag else message
+
+    async def receive_several(self) -> list[bytes]:
+        """Return the messages that are there, 64 at most, or none once the peer has ended.
+
+        Waits for the first one; otherwise as :meth:`receive`.
+        """
+        if self._inbox.max_flag:  # each is inflated when it is taken, and that may fail
+            message = await self.receive()
+            return [] if message is None else [message]
+        await self._share()
+        if not (self._inbox.messages or await self._wait_for_message()):
+            return []
+        messages, credit = self._inbox.take_several(_MESSAGES_PER_CHECKPOINT)
+        self._since_checkpoint += len(messages) - 1
+        self._credit(credit)
+        return messages
 
     async def receive_trailers(self) -> Headers:
         """Wait for the peer to end the stream and return its trailers, empty if there are none.
@@ -385,7 +403,8 @@ class MessageStream:
             self._refusal = error
             self._received.notify()
             return
-        self._credit(padding)
+        if padding:
+            self._credit(padding)
         if self._inbox.messages:
             self._received.notify()
         elif self._is_hungry:
@@ -424,6 +443,18 @@ class MessageStream:
             self.on_failure()
 
     # -- inside ---------------------------------------------------------------------------------
+
+    async def _wait_for_message(self) -> bool:
+        """Wait until there is a message; False if there will be none."""
+        while not self._inbox.messages:
+            if self._refusal is not None:
+                raise self._refusal
+            if self.remote_ended:
+                self._raise_if_truncated()
+                return False  # noqa: ASYNC910 - nothing to wait for
+            self._raise_error()
+            await self._wait_for_bytes()
+        return True  # noqa: ASYNC910 - called when there is none
 
     async def _wait_for_bytes(self) -> None:
         self._credit(self._inbox.credit_incomplete())
