@@ -59,17 +59,26 @@ class Health:
         """Start with ``statuses`` by service; if there are none, the server is SERVING."""
         self._statuses = dict(statuses or {"": ServingStatus.SERVING})
         self._changed = Wakeup()
+        self._is_over = False
 
     def set_nowait(self, service: str, status: ServingStatus) -> None:
         """Change the status of a service, and tell those who watch it."""
-        self._statuses[service] = status
+        self._statuses[service] = self._allowed(status)
         self._changed.notify()
 
     def set_all_nowait(self, status: ServingStatus) -> None:
         """Change the status of every service there is, as a server does that is being drained."""
         for service in self._statuses:
-            self._statuses[service] = status
+            self._statuses[service] = self._allowed(status)
         self._changed.notify()
+
+    def shutdown_nowait(self) -> None:
+        """Have every service be NOT_SERVING for good, and end the calls of those who watch.
+
+        For a server that is being drained: it would wait for them.
+        """
+        self._is_over = True
+        self.set_all_nowait(ServingStatus.NOT_SERVING)
 
     async def check(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Answer with a service's status; NOT_FOUND if there is no such service."""
@@ -79,16 +88,24 @@ class Health:
         await stream.send_message(HealthCheckResponse(status=status))
 
     async def watch(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
-        """Answer with a service's status now and whenever it changes, until cancelled."""
+        """Answer with a service's status now and whenever it changes, until cancelled.
+
+        Or until :meth:`shutdown_nowait`: then with a last answer.
+        """
         service = await _service(stream)
         told = None
         while True:
             status = self._statuses.get(service, ServingStatus.SERVICE_UNKNOWN)
             if status is told:
+                if self._is_over:
+                    return
                 await self._changed.wait()
             else:
                 await stream.send_message(HealthCheckResponse(status=status))
                 told = status
+
+    def _allowed(self, status: ServingStatus) -> ServingStatus:
+        return ServingStatus.NOT_SERVING if self._is_over else status
 
     def __mapping__(self) -> dict[str, Handler]:
         """Name the methods, as generated services do."""

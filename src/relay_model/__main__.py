@@ -1,8 +1,9 @@
 """``relay-model``: the model service as a program.
 
-SIGINT and SIGTERM end it at once: answers stop within a token, and callers are told that the
-service is gone. It exits with 130 after SIGINT and with 0 after SIGTERM; with 2 when a setting or
-the model is wrong and with 1 when it cannot listen, in either case after one line on stderr.
+SIGINT ends it at once: answers stop within a token, and callers are told that the service is gone.
+SIGTERM lets answers end for ``--drain-seconds``, and takes no more prompts; a second signal ends it
+at once. It exits with 130 after SIGINT and with 0 after SIGTERM; with 2 when a setting or the model
+is wrong and with 1 when it cannot listen, in either case after one line on stderr.
 """
 
 import sys
@@ -37,10 +38,13 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
 
 def _serve(settings: ModelSettings) -> int:
     # --help and a wrong flag are answered without the third of a second that these take.
+    import anyio  # noqa: PLC0415
+
     from relay_model.serving import serve  # noqa: PLC0415
     from relay_program.running import run  # noqa: PLC0415
 
-    return run(partial(serve, settings))
+    drain = anyio.Event()
+    return run(partial(serve, settings, drain=drain), on_terminate=drain.set)
 
 
 if __name__ == "__main__":

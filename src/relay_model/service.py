@@ -1,17 +1,18 @@
 """``ai.AIService`` over a backend: text becomes messages, an end a status and a log line."""
 
+import math
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import anyio
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from structlog.stdlib import get_logger
 
 from relay_model.errors import BackendError
-from relay_model.measure import Measure
+from relay_model.measure import Measure, Metrics
+from relay_model.turns import Turns
 from relay_proto.ai import AiServiceBase, FinishReason, GenerateResponse, Usage
 
 if TYPE_CHECKING:
@@ -25,32 +26,44 @@ if TYPE_CHECKING:
 
 __all__ = ["AiService", "Answer"]
 
-# A session id comes from outside; this much of it tells two apart.
-_LOGGED_SESSION_ID = 64
-
 # A caller whose own time is up resets the call in the moment in which ours is.
 _DEADLINE_SLACK_SECONDS = 0.1
 
 _NANOSECONDS = 1_000_000_000
 
-_log = get_logger(__name__)
-
 
 class AiService(AiServiceBase):
     """Answers ``Generate`` with what a backend says."""
 
-    def __init__(self, backend: "Backend") -> None:
-        """Serve an open backend."""
+    def __init__(self, backend: "Backend | None" = None, turns: Turns | None = None) -> None:
+        """Answer with a backend that is open, or say that it is not until it is.
+
+        Args:
+            backend: answers prompts; may be given later, see :meth:`begin_nowait`.
+            turns: how many of them at a time.
+
+        """
         self._backend = backend
-        self._is_stopping = False
+        self._turns = turns or Turns()
+        self._stopped_from = math.inf
+        self.metrics = Metrics(self._turns)
 
     def generate(self, generate_request: "GenerateRequest") -> "Answer":
         """Answer a prompt with its text in pieces and then a last message that says ``done``."""
         return Answer(self._respond(generate_request))
 
-    def stop_nowait(self) -> None:
-        """Take every cancellation from now on as the end of the service, for the log."""
-        self._is_stopping = True
+    def begin_nowait(self, backend: "Backend") -> None:
+        """Answer with ``backend`` from now on."""
+        self._backend = backend
+
+    def stop_nowait(self, grace: float = 0.0) -> None:
+        """Take every cancellation as the end of the service, for the log.
+
+        Args:
+            grace: seconds from now for which callers can still be the ones who cancel.
+
+        """
+        self._stopped_from = anyio.current_time() + grace
 
     @asynccontextmanager
     async def _respond(self, request: "GenerateRequest") -> "AsyncGenerator[_Responses]":
@@ -59,42 +72,62 @@ class AiService(AiServiceBase):
         No task and no scope is held across the yield but those of the backend's own context.
         """
         deadline = anyio.current_effective_deadline()
-        measure = Measure()
-        cause = "model_error"
+        measure = Measure(request.session_id, self.metrics)
+        cause, status = "model_error", Status.INTERNAL
         try:
-            _check(request)
-            async with self._backend.stream(
-                request.prompt, session_id=request.session_id
-            ) as pieces:
-                responses = _Responses(pieces, measure)
-                yield responses
-            cause = responses.cause
+            backend = self._ready_for(request)
+            async with self._turns.turn():
+                measure.begin_turn()
+                async with backend.stream(request.prompt, session_id=request.session_id) as pieces:
+                    responses = _Responses(pieces, measure)
+                    yield responses
+            cause, status = responses.ending
         except BackendError as error:
-            measure.note(status=error.status.name, error=error.detail or error.message)
+            cause, status = _ending_of(error)
+            measure.note(error=error.detail or error.message)
             raise GRPCError(error.status, error.message, _details(error)) from error
         except GRPCError:  # from sending: there is nobody to send to
-            cause = "client_disconnect"
+            cause, status = _LEFT
             raise
         except Exception as error:
             measure.note(exc_info=error)
             raise GRPCError(Status.INTERNAL, "The model failed.") from error
         except BaseException:
-            cause = self._cause_of_cancellation(deadline)
+            cause, status = self._ending_by_cancellation(deadline)
             raise
         finally:
-            session_id = request.session_id[:_LOGGED_SESSION_ID]
-            measure.log(_log, cause=cause, session_id=session_id)
+            measure.end(cause=cause, status=status.name)
 
-    def _cause_of_cancellation(self, deadline: float) -> str:
+    def _ready_for(self, request: "GenerateRequest") -> "Backend":
+        if not request.prompt:
+            raise BackendError(Status.INVALID_ARGUMENT, "The prompt is empty.")
+        if self._backend is None:
+            message = "The model is still being loaded: try again in a moment."
+            raise BackendError(Status.UNAVAILABLE, message)
+        return self._backend
+
+    def _ending_by_cancellation(self, deadline: float) -> "_Ending":
         # A call is cancelled in the same way whatever ended it; the clock is what tells them apart.
-        if anyio.current_time() >= deadline - _DEADLINE_SLACK_SECONDS:
-            return "deadline"
-        return "shutdown" if self._is_stopping else "client_disconnect"
+        now = anyio.current_time()
+        if now >= deadline - _DEADLINE_SLACK_SECONDS:
+            return _Ending("deadline", Status.DEADLINE_EXCEEDED)
+        return _Ending("shutdown", Status.UNAVAILABLE) if now >= self._stopped_from else _LEFT
 
 
-def _check(request: "GenerateRequest") -> None:
-    if not request.prompt:
-        raise BackendError(Status.INVALID_ARGUMENT, "The prompt is empty.")
+class _Ending(NamedTuple):
+    """How a request ended: for the log and the metrics, and for the caller."""
+
+    cause: str
+    status: Status
+
+
+_DONE = _Ending("done", Status.OK)
+_LEFT = _Ending("client_disconnect", Status.CANCELLED)
+
+
+def _ending_of(error: BackendError) -> _Ending:
+    is_away = error.status is Status.UNAVAILABLE
+    return _Ending("model_unavailable" if is_away else "model_error", error.status)
 
 
 def _details(error: BackendError) -> list[RetryInfo] | None:
@@ -123,9 +156,9 @@ class _Responses:
         self._is_done = False
 
     @property
-    def cause(self) -> str:
+    def ending(self) -> _Ending:
         """How the request ended if nothing was raised."""
-        return "done" if self._is_done else "client_disconnect"
+        return _DONE if self._is_done else _LEFT
 
     async def __anext__(self) -> GenerateResponse:
         if self._is_done:
@@ -133,7 +166,8 @@ class _Responses:
         piece = await anext(self._pieces, None)
         if piece is None:
             self._is_done = True
-            return _last_message(self._pieces.outcome)
+            self._measure.outcome = self._pieces.outcome
+            return _last_message(self._measure.outcome)
         self._measure.count()
         return GenerateResponse(token=piece)
 

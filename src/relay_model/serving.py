@@ -1,96 +1,185 @@
-"""The model service as a part of a program: a backend, and a server in front of it."""
+"""The model service as a part of a program: a backend, and a server in front of it.
 
+The tasks, and what ends them::
+
+    serve
+      ├── a task that hears of a cancellation first, and tells the service why
+      └── the parts, shielded until then
+            ├── server      the answers; ends when it is cancelled, or drained
+            ├── backend     opened when prompts can come; outlives the answers
+            ├── drain       waits until it is asked for
+            └── metrics     for Prometheus, where that is wanted
+"""
+
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+from grpclib.events import RecvRequest, listen
+from structlog.contextvars import bind_contextvars
 from structlog.stdlib import get_logger
 
 from grpclib_anyio.config import Configuration
+from grpclib_anyio.health import Health, ServingStatus
 from grpclib_anyio.server import Server
+from relay_model import scrape
 from relay_model.backends import open_backend
 from relay_model.service import AiService
-from relay_program.errors import EXIT_FAILURE, StartupError
+from relay_model.turns import Turns
+from relay_program.errors import EXIT_FAILURE, StartupError, startup_error
+from relay_program.trace import trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
-    from anyio.abc import TaskStatus
+    from anyio.abc import TaskGroup, TaskStatus
 
     from grpclib_anyio.server import BoundAddress
     from relay_model.settings import ModelSettings
 
 __all__ = ["serve"]
 
+_SERVICE = "ai.AIService"
+
+# A gateway asks after 20 s of silence; one that asks more often than this is told to stop it.
+_PING_INTERVAL = 15.0
+
+# Streams of one connection beside those that have their turn or wait for it: refused ones that
+# are on their way, and health checks. At the limit, clients would hold requests back unseen.
+_SPARE_STREAMS = 1000
+
 _log = get_logger(__name__)
 
 
-#: A gateway asks after 20 s of silence; one that asks more often than this is told to stop it.
-_CONFIG = Configuration(http2_min_recv_ping_interval_without_data=15.0)
-
-
-async def serve(  # noqa: ASYNC128 - the server says when it has started, through _Announcement
+async def serve(  # noqa: ASYNC128 - _hold_backend says when it has started
     settings: "ModelSettings",
     *,
+    drain: anyio.Event | None = None,
     task_status: "TaskStatus[Sequence[BoundAddress]]" = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Open the backend, listen, and answer prompts until cancelled.
+    """Listen, open the backend, and answer prompts until cancelled or drained.
 
-    Cancelling ends every answer, and has done so when this returns.
+    While the backend is being opened, prompts are answered with UNAVAILABLE, and health checks
+    (``grpc.health.v1``) with NOT_SERVING. Cancelling ends every answer, and has done so when this
+    returns.
 
     Args:
         settings: which backend, where to listen, and all the rest.
+        drain: when it is set, no more prompts are taken; this returns when the last answer has
+            ended, after ``settings.drain_seconds`` at most.
         task_status: is told the bound addresses once prompts can be sent to them.
 
     Raises:
         StartupError: the backend lacks something, or the address cannot be listened on.
 
     """
-    async with open_backend(settings) as backend:
-        service = AiService(backend)
-        server = Server([service], config=_CONFIG)
-        ready = _Announcement(settings.backend, task_status)
-        failure: OSError | None = None
-        body = anyio.CancelScope(shield=True)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_before_cancelling, service, body)
-            with body:
-                try:
-                    await server.serve(settings.host, settings.port, task_status=ready)
-                except OSError as error:  # raised here, it would leave the task group in a group
-                    failure = error
-            tasks.cancel_scope.cancel()
-        if failure is not None:
-            raise _cannot_listen(settings, failure) from failure
-
-
-async def _stop_before_cancelling(service: AiService, body: anyio.CancelScope) -> None:
-    """Pass a cancellation on to ``body`` once the service knows of it.
-
-    So the service knows why its answers are cancelled. The shield around ``body`` holds the
-    cancellation back for no longer than this takes.
-    """
     try:
-        await anyio.sleep_forever()
-    finally:
-        service.stop_nowait()
-        body.cancel()
+        await _Parts(settings, drain, task_status).run()
+    except BaseExceptionGroup as group:
+        raise startup_error(group) or group from group
 
 
-def _cannot_listen(settings: "ModelSettings", error: OSError) -> StartupError:
-    reason = (error.strerror or str(error)).lower()
-    return StartupError(
-        f"cannot listen on {settings.host}:{settings.port}: {reason}", exit_code=EXIT_FAILURE
+class _Parts:
+    """The life of one service."""
+
+    def __init__(
+        self,
+        settings: "ModelSettings",
+        drain: anyio.Event | None,
+        started: "TaskStatus[Sequence[BoundAddress]]",
+    ) -> None:
+        self._settings = settings
+        self._drain = drain
+        self._started = started
+        self._service = AiService(turns=Turns(settings.max_concurrent, settings.max_queued))
+        self._health = Health(dict.fromkeys(("", _SERVICE), ServingStatus.NOT_SERVING))
+        self._server = Server([self._service, self._health], config=_configuration(settings))
+        listen(self._server, RecvRequest, _bind_trace)
+        self._body = anyio.CancelScope(shield=True)
+        self._backend_needed = anyio.CancelScope(shield=True)
+
+    async def run(self) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._stop_before_cancelling)
+            with self._body:
+                await self._run_body()
+            tasks.cancel_scope.cancel()
+
+    async def _stop_before_cancelling(self) -> None:
+        """Pass a cancellation on to the body once the service knows of it.
+
+        So the service knows why its answers are cancelled. The shield around the body holds the
+        cancellation back for no longer than this takes.
+        """
+        try:
+            await anyio.sleep_forever()
+        finally:
+            self._service.stop_nowait()
+            self._body.cancel()
+
+    async def _run_body(self) -> None:
+        async with anyio.create_task_group() as parts:
+            try:
+                async with anyio.create_task_group() as answers:
+                    await self._start(answers, parts)
+            finally:
+                self._backend_needed.cancel()
+            parts.cancel_scope.cancel()
+
+    async def _start(self, answers: "TaskGroup", parts: "TaskGroup") -> None:
+        settings = self._settings
+        host = settings.host
+        with _listening(host, settings.port):
+            addresses: Sequence[BoundAddress] = await answers.start(
+                self._server.serve, host, settings.port
+            )
+        if settings.metrics_port is not None:
+            with _listening(host, settings.metrics_port):
+                await parts.start(
+                    scrape.serve, self._service.metrics.registry, host, settings.metrics_port
+                )
+        if self._drain is not None:
+            parts.start_soon(self._drain_when_asked, self._drain)
+        parts.start_soon(self._hold_backend, addresses)
+
+    async def _hold_backend(self, addresses: "Sequence[BoundAddress]") -> None:
+        with self._backend_needed:
+            async with open_backend(self._settings) as backend:
+                self._service.begin_nowait(backend)
+                self._health.set_all_nowait(ServingStatus.SERVING)
+                _log.info("serving", backend=self._settings.backend, addresses=list(addresses))
+                self._started.started(addresses)
+                await anyio.sleep_forever()
+
+    async def _drain_when_asked(self, drain: anyio.Event) -> None:
+        await drain.wait()
+        grace = self._settings.drain_seconds
+        _log.info("draining", seconds=grace)
+        self._health.shutdown_nowait()
+        self._service.stop_nowait(grace)
+        self._server.drain_nowait(grace)
+
+
+def _configuration(settings: "ModelSettings") -> Configuration:
+    streams = settings.max_concurrent + settings.max_queued + _SPARE_STREAMS
+    return Configuration(
+        http2_min_recv_ping_interval_without_data=_PING_INTERVAL, max_concurrent_streams=streams
     )
 
 
-class _Announcement:
-    """Writes to the log that the service is up, and passes it on."""
+@contextmanager
+def _listening(host: str, port: int) -> "Generator[None]":
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        message = f"cannot listen on {host}:{port}: {reason}"
+        raise StartupError(message, exit_code=EXIT_FAILURE) from error
 
-    def __init__(self, backend: str, task_status: "TaskStatus[Sequence[BoundAddress]]") -> None:
-        self._backend = backend
-        self._task_status = task_status
 
-    def started(self, value: "Sequence[BoundAddress] | None" = None) -> None:
-        addresses = value or ()
-        _log.info("serving", backend=self._backend, addresses=list(addresses))
-        self._task_status.started(addresses)
+async def _bind_trace(request: RecvRequest) -> None:  # noqa: ASYNC124, ASYNC910 - grpclib awaits it
+    """Have every line that is logged in a call's task name the trace that the call is part of."""
+    # More than one is as good as none: nobody knows which of them is meant.
+    traceparents = request.metadata.getall("traceparent", [])
+    if len(traceparents) == 1 and (trace := trace_id(str(traceparents[0]))) is not None:
+        bind_contextvars(trace_id=trace)

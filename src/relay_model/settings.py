@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
@@ -15,6 +15,10 @@ __all__ = ["ModelSettings"]
 
 _LAST_PORT = 65_535
 _LEAST_CONTEXT = 256
+_MOST_REQUESTS = 100_000
+
+# Answers at once: two share this machine without much harm; a provider has machines enough.
+_OF_LOCAL, _OF_OTHERS = 2, 1000
 
 # llama.cpp's threads wait for each other by spinning, so one that has to share its core holds up
 # all: on two busy cores, two threads make a third of the tokens that one makes. Half of the CPUs
@@ -41,6 +45,10 @@ def _plain_url(url: str) -> str:
     return url
 
 
+def by_backend(validated: dict[str, Any]) -> int:
+    return _OF_LOCAL if validated.get("backend") == "local" else _OF_OTHERS
+
+
 class ModelSettings(LogSettings):
     """Answer prompts over gRPC, one token at a time."""
 
@@ -56,6 +64,30 @@ class ModelSettings(LogSettings):
     backend: Annotated[str, AfterValidator(_known_backend)] = Field(
         default="demo",
         description=f"what answers: {', '.join(BACKENDS)}, or one that another package brings",
+    )
+    max_concurrent: int = Field(
+        default_factory=by_backend,
+        ge=1,
+        le=_MOST_REQUESTS,
+        description=f"prompts answered at once; {_OF_LOCAL} for local and {_OF_OTHERS} for others",
+    )
+    max_queued: int = Field(
+        default=100,
+        ge=0,
+        le=_MOST_REQUESTS,
+        description="prompts that wait for their turn; the next one is refused",
+    )
+    drain_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds that answers under way have to end in after SIGTERM",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=_LAST_PORT,
+        description="port for Prometheus, on the same address; 0 takes any free one",
     )
     model: str | None = Field(default=None, description="the model, by its provider's name for it")
     system_prompt: str | None = Field(
@@ -93,9 +125,6 @@ class ModelSettings(LogSettings):
     )
     model_path: Path | None = Field(
         default=None, description="local: a GGUF file; without it, the SmolLM2 that is installed"
-    )
-    max_concurrent: int = Field(
-        default=2, ge=1, le=64, description="local: prompts answered at once; the next one waits"
     )
     context_size: int = Field(
         default=4096, ge=_LEAST_CONTEXT, description="local: prompt and answer together, in tokens"

@@ -46,7 +46,9 @@ def fail(program: str, error: StartupError) -> NoReturn:
 
 
 def _describe(error: ValidationError, settings: type[LogSettings]) -> str:
-    return "; ".join(_describe_one(details, settings) for details in error.errors())
+    # A default that is made of other settings is not made when one of them is wrong.
+    found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+    return "; ".join(_describe_one(details, settings) for details in found)
 
 
 def _describe_one(details: "ErrorDetails", settings: type[LogSettings]) -> str:

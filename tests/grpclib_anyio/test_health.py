@@ -155,6 +155,26 @@ async def test_each_of_several_watchers_is_told() -> None:
     ]
 
 
+async def test_shut_down_it_tells_watchers_and_lets_them_go() -> None:
+    health = Health({"": SERVING, SERVICE: SERVING})
+    async with ChannelFor([health]) as channel:
+        watchers = [Watcher(channel), Watcher(channel, "no.such.service")]
+        async with anyio.create_task_group() as tasks:
+            for watcher in watchers:
+                tasks.start_soon(watcher.run)
+            await anyio.wait_all_tasks_blocked()
+            health.shutdown_nowait()
+        assert [watcher.seen for watcher in watchers] == [
+            [SERVING, NOT_SERVING],
+            [SERVICE_UNKNOWN],
+        ]
+        health.set_nowait(SERVICE, SERVING)
+        health.set_all_nowait(SERVING)
+        assert [await check(channel, name) for name in ("", SERVICE)] == [NOT_SERVING] * 2
+        await (late := Watcher(channel)).run()
+        assert late.seen == [NOT_SERVING]
+
+
 async def test_nothing_is_left_of_a_watcher() -> None:
     health = Health({SERVICE: SERVING})
     async with ChannelFor([health]) as channel:

@@ -1,4 +1,4 @@
-"""The local backend: slots and refusals with a scripted engine, the rest with the real model."""
+"""The local backend: requests and refusals with a scripted engine, the rest with the real model."""
 
 import subprocess
 import sys
@@ -14,13 +14,13 @@ from grpclib.const import Status
 
 from relay_model.backends import import_extra, llama, open_backend
 from relay_model.backends.llama import Engine, bundled_weights, check_weights
-from relay_model.backends.local import LocalBackend, LocalStatistics
+from relay_model.backends.local import LocalBackend
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason
 from relay_model.settings import ModelSettings
 from relay_program.errors import EXIT_USAGE, StartupError
 from tests.relay_model.installed import needs_local_model
-from tests.relay_model.scripted import LAST, EndlessEngine, ScriptedEngine, Step, says
+from tests.relay_model.scripted import LAST, ScriptedEngine, Step
 
 pytestmark = pytest.mark.anyio
 
@@ -59,48 +59,7 @@ async def whole_answer(backend: LocalBackend, prompt: str) -> list[str]:
         return [piece async for piece in pieces]
 
 
-# -- slots --------------------------------------------------------------------------------------
-
-
-async def test_a_prompt_more_than_there_are_slots_waits() -> None:
-    backend = LocalBackend(EndlessEngine(), local_settings(max_concurrent=2))
-    answered: list[str] = []
-
-    async def ask() -> None:
-        async with backend.stream("third", session_id="") as pieces:
-            answered.append(await anext(pieces))
-
-    async with anyio.create_task_group() as tasks, backend.stream("first", session_id=""):
-        async with backend.stream("second", session_id=""):
-            tasks.start_soon(ask)
-            await anyio.wait_all_tasks_blocked()
-            assert backend.statistics() == LocalStatistics(generating=2, waiting=1)
-            assert not answered
-        await anyio.wait_all_tasks_blocked()
-    assert len(answered) == 1
-    assert backend.statistics() == LocalStatistics(generating=0, waiting=0)
-
-
-async def test_a_cancelled_prompt_leaves_the_queue() -> None:
-    engine = ScriptedEngine(says("x"), LAST)
-    backend = LocalBackend(engine, local_settings())
-    async with backend.stream("first", session_id=""):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(whole_answer, backend, "second")
-            await anyio.wait_all_tasks_blocked()
-            assert backend.statistics() == LocalStatistics(generating=1, waiting=1)
-            tasks.cancel_scope.cancel()
-        assert backend.statistics() == LocalStatistics(generating=1, waiting=0)
-    assert await whole_answer(backend, "third") == ["x"]
-    assert [request["messages"][0]["content"] for request in engine.requests] == ["first", "third"]
-
-
-async def test_a_failed_answer_gives_its_slot_back() -> None:
-    backend = LocalBackend(ScriptedEngine(RuntimeError("boom")), local_settings())
-    for _ in range(3):
-        with pytest.raises(BackendError):
-            await whole_answer(backend, "x")
-    assert backend.statistics() == LocalStatistics(generating=0, waiting=0)
+# -- requests ---------------------------------------------------------------------------------
 
 
 async def test_the_engine_is_asked_for_what_was_set() -> None:
@@ -252,6 +211,11 @@ async def opening_fails(settings: ModelSettings) -> str:
             pass
     assert raised.value.exit_code == EXIT_USAGE
     return str(raised.value)
+
+
+async def test_there_are_not_slots_for_everybody() -> None:
+    message = await opening_fails(local_settings(max_concurrent=65))
+    assert message == "--max-concurrent is 64 at most for the backend local"
 
 
 async def test_a_missing_model_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import IO, cast
 
 import anyio
-import anyio.lowlevel
 import anyio.to_thread
 import pytest
 from grpclib.const import Status
@@ -37,11 +36,18 @@ class Program:
         self._stderr = cast("IO[str]", process.stderr)
         self.port: int = json.loads(self._stderr.readline())["addresses"][0][1]
 
-    def end(self, number: int) -> tuple[int, list[str]]:
-        """Send a signal; give the exit code and what was written from then on."""
-        self._process.send_signal(number)
+    def end(self, *signals: int) -> tuple[int, list[str]]:
+        """Send signals, each when there was something to read about the one before.
+
+        Give the exit code and what was written from the first on.
+        """
+        self._process.send_signal(signals[0])
+        before: list[str] = []
+        for number in signals[1:]:
+            before.append(self._stderr.readline())
+            self._process.send_signal(number)
         _, written = self._process.communicate(timeout=PATIENCE)
-        return self._process.returncode, written.splitlines()
+        return self._process.returncode, [*before, *written.splitlines()]
 
 
 @contextmanager
@@ -68,29 +74,56 @@ def outcome(*arguments: str) -> tuple[int, str]:
     return result.returncode, result.stdout
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, []), (signal.SIGTERM, 0, ["draining"])]
+)
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_signal_ends_it_in_silence(number: int, code: int, backend: str) -> None:
-    with running("--backend", backend) as program:
-        assert program.end(number) == (code, [])
+def test_a_signal_ends_it_at_once(number: int, code: int, said: list[str], backend: str) -> None:
+    with running("--backend", backend, "--drain-seconds", "1000") as program:
+        exit_code, written = program.end(number)
+    assert exit_code == code
+    assert [json.loads(line)["event"] for line in written] == said
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("backend", "signals"),
+    [
+        ("demo", [signal.SIGINT]),
+        ("demo", [signal.SIGTERM]),
+        ("demo", [signal.SIGTERM, signal.SIGINT]),
+        pytest.param("local", [signal.SIGTERM], marks=needs_local_model),
+    ],
+)
 @pytest.mark.trio
-async def test_a_signal_ends_answers_too(number: int, backend: str) -> None:
-    with running("--backend", backend, "--demo-delay", "1000") as program:
+async def test_signals_end_answers_too(backend: str, signals: list[int]) -> None:
+    """SIGTERM after its grace, a second one during that at once."""
+    grace = "0.3" if signals == [signal.SIGTERM] else "1000"
+    arguments = ("--backend", backend, "--demo-delay", "1000", "--drain-seconds", grace)
+    with running(*arguments) as program:
         async with Channel("127.0.0.1", program.port) as channel:
             answer = AiServiceStub(channel).generate(
                 GenerateRequest(prompt="Write a very long story about a dog.")
             )
             assert (await anext(answer)).token
-            _, written = await anyio.to_thread.run_sync(program.end, number)
+            _, written = await anyio.to_thread.run_sync(program.end, *signals)
             with pytest.raises(GRPCError) as raised:
                 _ = [message async for message in answer]
     assert raised.value.status is Status.UNAVAILABLE
-    (line,) = [json.loads(line) for line in written]
-    assert (line["event"], line["cause"]) == ("request ended", "shutdown")
+    lines = [json.loads(line) for line in written]
+    (line,) = [line for line in lines if line["event"] == "request ended"]
+    assert (line["cause"], line["status"]) == ("shutdown", "UNAVAILABLE")
+
+
+@pytest.mark.trio
+async def test_a_drain_waits_for_answers() -> None:
+    with running("--demo-delay", "0.2", "--drain-seconds", "1000") as program:
+        async with Channel("127.0.0.1", program.port) as channel:
+            answer = AiServiceStub(channel).generate(GenerateRequest(prompt="hello"))
+            said = [(await anext(answer)).token]
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(anyio.to_thread.run_sync, program.end, signal.SIGTERM)
+                said += [message.token async for message in answer]
+    assert "".join(said) == "Streaming response to: hello "
 
 
 def test_a_port_in_use_is_one_line() -> None:

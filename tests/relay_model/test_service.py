@@ -1,11 +1,12 @@
 """The service as a caller sees it, over the real transport, and what the log says of each call."""
 
 import math
-from collections.abc import AsyncGenerator, MutableMapping
+from collections.abc import AsyncGenerator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import structlog
 import trio
@@ -19,6 +20,7 @@ from grpclib_anyio.server import Server
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Outcome, Usage
 from relay_model.service import AiService
+from relay_model.turns import Turns
 from relay_proto import ai as proto
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from tests.relay_model.scripted import ScriptedBackend
@@ -28,10 +30,13 @@ FOREVER = math.inf
 
 
 @asynccontextmanager
-async def served(backend: ScriptedBackend) -> AsyncGenerator[AiServiceStub, None]:
+async def served(
+    backend: ScriptedBackend, turns: Turns | None = None
+) -> AsyncGenerator[AiServiceStub, None]:
     """Give a stub whose calls the backend answers."""
     async with anyio.create_task_group() as tasks:
-        ((host, port),) = await tasks.start(Server([AiService(backend)]).serve, "127.0.0.1", 0)
+        server = Server([AiService(backend, turns)])
+        ((host, port),) = await tasks.start(server.serve, "127.0.0.1", 0)
         async with Channel(host, port) as channel:
             yield AiServiceStub(channel)
         tasks.cancel_scope.cancel()
@@ -47,6 +52,14 @@ async def refusal(stub: AiServiceStub, prompt: str = PROMPT) -> tuple[Status, st
     with pytest.raises(GRPCError) as raised:
         await ask(stub, prompt)
     return raised.value.status, raised.value.message
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others run until something has happened that says nothing when it does."""
+    with anyio.fail_after(5):
+        await anyio.lowlevel.checkpoint()
+        while not condition():  # noqa: ASYNC110 - as above
+            await anyio.lowlevel.checkpoint()
 
 
 def ended(log: list[MutableMapping[str, Any]]) -> MutableMapping[str, Any]:
@@ -179,20 +192,36 @@ async def messages_of(service: AiService, session_id: str = "s") -> list[Generat
 @pytest.mark.trio
 async def test_the_log_says_how_soon_and_how_fast(autojump_clock: MockClock) -> None:
     del autojump_clock
+    outcome = Outcome(FinishReason.STOP, Usage(prompt_tokens=7, completion_tokens=6))
+    script = (2.0, "a", 0.5, "b", 0.5, "c", 0.5, "d", 0.5, "e")
     with structlog.testing.capture_logs() as log:
-        await messages_of(
-            AiService(ScriptedBackend(2.0, "a", 0.5, "b", 0.5, "c", 0.5, "d", 0.5, "e"))
-        )
+        await messages_of(AiService(ScriptedBackend(*script, outcome=outcome)))
     assert ended(log) == {
         "event": "request ended",
         "log_level": "info",
         "cause": "done",
+        "status": "OK",
         "session_id": "s",
         "tokens": 5,
         "seconds": 4.0,
         "first_token_seconds": 2.0,
         "tokens_per_second": 2.0,
+        "finish_reason": "stop",
+        "prompt_tokens": 7,
+        "completion_tokens": 6,
     }
+
+
+@pytest.mark.trio
+async def test_the_log_says_how_long_a_request_was_queued(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    service = AiService(ScriptedBackend(2.0, "a"), Turns(max_concurrent=1))
+    with structlog.testing.capture_logs() as log:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(messages_of, service)
+            tasks.start_soon(messages_of, service)
+    assert [line.get("queue_seconds") for line in log] == [None, 2.0]
+    assert [line["first_token_seconds"] for line in log] == [2.0, 4.0]
 
 
 @pytest.mark.trio
@@ -263,6 +292,79 @@ async def test_cancelled_once_stopped_the_cause_is_shutdown() -> None:
             service.stop_nowait()
             tasks.cancel_scope.cancel()
     assert ended(log)["cause"] == "shutdown"
+
+
+@pytest.mark.anyio
+async def test_stopped_soon_a_caller_can_still_be_the_one_who_leaves() -> None:
+    service = AiService(ScriptedBackend(FOREVER))
+    with structlog.testing.capture_logs() as log:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(messages_of, service)
+            await anyio.wait_all_tasks_blocked()
+            service.stop_nowait(60)
+            tasks.cancel_scope.cancel()
+    assert ended(log)["cause"] == "client_disconnect"
+
+
+@pytest.mark.anyio
+async def test_without_a_backend_it_is_unavailable() -> None:
+    service = AiService()
+    with structlog.testing.capture_logs() as log:
+        with pytest.raises(GRPCError) as raised:
+            await messages_of(service)
+        service.begin_nowait(ScriptedBackend("x"))
+        assert await messages_of(service)
+    assert raised.value.status is Status.UNAVAILABLE
+    assert [line["cause"] for line in log] == ["model_unavailable", "done"]
+
+
+@pytest.mark.anyio
+async def test_every_end_is_counted() -> None:
+    outcome = Outcome(FinishReason.STOP, Usage(prompt_tokens=7, completion_tokens=2))
+    service = AiService(ScriptedBackend("a", "b", outcome=outcome))
+    await messages_of(service)
+    with pytest.raises(GRPCError):
+        async with service.generate(GenerateRequest()):
+            pass
+    values = {
+        f"{sample.name}{''.join(sample.labels.values())}": sample.value
+        for metric in service.metrics.registry.collect()
+        for sample in metric.samples
+    }
+    assert values["relay_model_requests_totaldoneOK"] == 1
+    assert values["relay_model_requests_totalmodel_errorINVALID_ARGUMENT"] == 1
+    assert values["relay_model_answers_in_progress"] == 0
+    assert values["relay_model_requests_queued"] == 0
+    assert values["relay_model_pieces_total"] == 2
+    assert values["relay_model_prompt_tokens_total"] == 7
+    assert values["relay_model_completion_tokens_total"] == 2
+    assert values["relay_model_time_to_first_token_seconds_count"] == 1
+    assert values["relay_model_queue_seconds_count"] == 1
+    assert values["relay_model_request_duration_seconds_count"] == 2
+
+
+@pytest.mark.anyio
+async def test_a_full_queue_refuses_at_once_and_a_deadline_holds_in_it() -> None:
+    backend, turns = ScriptedBackend("x", FOREVER), Turns(1, 1)
+    with structlog.testing.capture_logs() as log:
+        async with served(backend, turns) as stub, anyio.create_task_group() as tasks:
+            answer = stub.generate(GenerateRequest(prompt=PROMPT))
+            await anext(answer)
+
+            async def wait_in_vain() -> None:
+                with pytest.raises(GRPCError) as raised:
+                    await ask(stub, timeout=0.5)
+                assert raised.value.status is Status.DEADLINE_EXCEEDED
+
+            tasks.start_soon(wait_in_vain)
+            await until(lambda: turns.queued == 1)
+            assert await refusal(stub) == (
+                Status.RESOURCE_EXHAUSTED,
+                "The model is busy: try again later.",
+            )
+    assert len(backend.prompts) == 1
+    causes = [line["cause"] for line in log]
+    assert causes == ["model_error", "deadline", "client_disconnect"]
 
 
 @pytest.mark.anyio

@@ -2,36 +2,32 @@
 
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import anyio
 import anyio.to_thread
 from grpclib.const import Status
 
 from relay_model.backends.generation import Generation, StepwiseEngine
 from relay_model.backends.llama import Engine, bundled_weights, check_weights
 from relay_model.errors import BackendError
+from relay_program.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from relay_model.settings import ModelSettings
 
-__all__ = ["LocalBackend", "LocalStatistics", "open_backend"]
+__all__ = ["LocalBackend", "open_backend"]
 
 # No token stands for more characters than this (SmolLM2's longest are 64 spaces), so a prompt
 # above it is too long without being counted; counting 4 MB takes up to 7 s, and cannot be stopped.
 _CHARACTERS_PER_TOKEN = 64
 
+# Each has room for a whole context, in memory that is taken at the start.
+_MOST_SLOTS = 64
+
 # What becomes of answers of SmolLM2 at llama.cpp's own 0.8 is not worth showing.
 _TEMPERATURE = 0.2
-
-
-class LocalStatistics(NamedTuple):
-    """How busy the backend is at one moment."""
-
-    generating: int
-    waiting: int
 
 
 class LocalBackend:
@@ -41,7 +37,6 @@ class LocalBackend:
         """Answer with an engine that has ``max_concurrent`` slots of ``context_size`` tokens."""
         self._engine = engine
         self._settings = settings
-        self._slots = anyio.Semaphore(settings.max_concurrent)
         system_prompt = settings.system_prompt
         self._system_prompt = (
             [] if system_prompt is None else [{"role": "system", "content": system_prompt}]
@@ -56,10 +51,10 @@ class LocalBackend:
         *,
         session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
     ) -> "AsyncGenerator[Generation]":
-        """Answer one prompt once a slot is free, in the order of asking.
+        """Answer one prompt.
 
-        Leaving the context stops the engine within one token and frees the slot. Cancelling a
-        prompt that still waits takes it out of the queue.
+        Leaving the context stops the engine within one token, or one batch of a long prompt, and
+        frees the slot.
 
         Raises:
             BackendError: INVALID_ARGUMENT for a prompt that is too long, INTERNAL when the engine
@@ -67,15 +62,8 @@ class LocalBackend:
 
         """
         self._check_length(prompt)
-        async with self._slots, Generation(self._engine, self._request(prompt)) as generation:
+        async with Generation(self._engine, self._request(prompt)) as generation:
             yield generation
-
-    def statistics(self) -> LocalStatistics:
-        """Count answers under way and prompts that wait for one of them to end."""
-        return LocalStatistics(
-            generating=self._settings.max_concurrent - self._slots.value,
-            waiting=self._slots.statistics().tasks_waiting,
-        )
 
     def _check_length(self, prompt: str) -> None:
         longest = self._settings.context_size * _CHARACTERS_PER_TOKEN
@@ -107,6 +95,8 @@ async def open_backend(settings: "ModelSettings") -> "AsyncGenerator[LocalBacken
         StartupError: llama.cpp or the model is missing, or the file is not a model.
 
     """
+    if settings.max_concurrent > _MOST_SLOTS:
+        raise StartupError(f"--max-concurrent is {_MOST_SLOTS} at most for the backend local")
     weights = settings.model_path or bundled_weights()
     check_weights(weights)
     engine = await anyio.to_thread.run_sync(

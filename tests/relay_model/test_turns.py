@@ -1,0 +1,105 @@
+"""Turns: so many at a time, a bounded queue, first come first served."""
+
+# pyright: reportPossiblyUnboundVariable=false
+# In a type checker's eyes a scope may swallow what its body raises; a test would have failed.
+
+import anyio
+import anyio.lowlevel
+import pytest
+from grpclib.const import Status
+
+from relay_model.errors import BackendError
+from relay_model.turns import Turns
+
+pytestmark = pytest.mark.anyio
+
+
+class Callers:
+    """Tasks that ask for a turn and keep it until they are told."""
+
+    def __init__(self, turns: Turns) -> None:
+        self.served: list[int] = []
+        self._turns = turns
+        self._go = [anyio.Event() for _ in range(10)]
+        self.scopes = [anyio.CancelScope() for _ in range(10)]
+
+    async def ask(self, number: int) -> None:
+        with self.scopes[number]:
+            async with self._turns.turn():
+                self.served.append(number)
+                await self._go[number].wait()
+
+    async def dismiss(self, number: int) -> None:
+        self._go[number].set()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_first_come_first_served() -> None:
+    turns = Turns(max_concurrent=2, max_queued=8)
+    callers = Callers(turns)
+    async with anyio.create_task_group() as tasks:
+        for number in range(10):
+            tasks.start_soon(callers.ask, number)
+            await anyio.wait_all_tasks_blocked()
+        assert (turns.taken, turns.queued) == (2, 8)
+        for number in range(10):
+            await callers.dismiss(number)
+            assert turns.taken == min(2, 9 - number)
+    assert callers.served == list(range(10))
+    assert (turns.taken, turns.queued) == (0, 0)
+
+
+async def test_a_full_queue_refuses_without_waiting() -> None:
+    turns = Turns(max_concurrent=1, max_queued=0)
+    async with turns.turn():
+        with anyio.CancelScope() as scope:
+            scope.cancel()  # whatever waits now is cancelled
+            with pytest.raises(BackendError) as raised:
+                async with turns.turn():
+                    pass
+    assert raised.value.status is Status.RESOURCE_EXHAUSTED
+    assert not scope.cancelled_caught
+    async with turns.turn():
+        assert turns.taken == 1
+
+
+async def test_cancelled_it_leaves_the_queue_and_the_order_as_they_are() -> None:
+    turns = Turns(max_concurrent=1, max_queued=3)
+    callers = Callers(turns)
+    async with anyio.create_task_group() as tasks:
+        for number in range(4):
+            tasks.start_soon(callers.ask, number)
+            await anyio.wait_all_tasks_blocked()
+        callers.scopes[1].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert (turns.taken, turns.queued) == (1, 2)
+        tasks.start_soon(callers.ask, 4)
+        await anyio.wait_all_tasks_blocked()
+        for number in (0, 2, 3, 4):
+            await callers.dismiss(number)
+    assert callers.served == [0, 2, 3, 4]
+
+
+async def test_cancelled_as_its_turn_comes_it_passes_it_on() -> None:
+    turns = Turns(max_concurrent=1, max_queued=2)
+    callers = Callers(turns)
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(callers.ask, number)
+            await anyio.wait_all_tasks_blocked()
+        callers.scopes[0].cancel()  # which will hand its turn on
+        await anyio.lowlevel.checkpoint()
+        callers.scopes[1].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert callers.served[-1] == 2
+        await callers.dismiss(2)
+    assert turns.taken == 0
+
+
+async def test_a_failure_gives_its_turn_back() -> None:
+    turns = Turns(max_concurrent=1, max_queued=0)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            async with turns.turn():
+                raise ZeroDivisionError
+    assert turns.taken == 0
