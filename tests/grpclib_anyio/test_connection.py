@@ -165,6 +165,24 @@ async def test_slot_of_a_reset_call_is_free_at_once() -> None:
         await network.peer.respond(3, end=True)
 
 
+@pytest.mark.anyio
+async def test_slot_of_a_call_that_is_cancelled_and_left_is_given_back_once() -> None:
+    """A is cancelled by its user and then left: of b and c, one is admitted."""
+    network = Network(settings=ONE_SLOT)
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
+        async with Call(channel).open() as stream:
+            await stream.send_message(b"a")
+            assert await next_request(network.peer) == b"a"
+            await stream.cancel()
+        for name in (b"b", b"c"):
+            tasks.start_soon(Call(channel, name).run)
+            await anyio.wait_all_tasks_blocked()
+        assert (channel.statistics().streams, channel.statistics().waiting_for_slot) == (1, 1)
+        for stream_id, name in ((3, b"b"), (5, b"c")):
+            assert await next_request(network.peer) == name
+            await network.peer.respond(stream_id, end=True)
+
+
 @pytest.mark.trio
 async def test_deadline_while_waiting_for_a_slot(autojump_clock: MockClock) -> None:
     """The slot is never free."""
