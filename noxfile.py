@@ -30,7 +30,7 @@ FLAKE8_ASYNC = (
     # pytest enters and leaves a fixture's generator in one task.
     "--transform-async-generator-decorators=pytest.fixture",
     # Own functions that take a task_status, so that one started too late is found.
-    "--startable-in-context-manager=hold_channel",
+    "--startable-in-context-manager=hold_channel,_serve_gateway,serve_on_command_line",
     # That a function lets others run is a promise of what ships, not of its tests. Their handlers
     # are async, and generators, because that is what the transport calls and closes.
     "--per-file-ignores=tests/*:ASYNC124,ASYNC900,ASYNC910,ASYNC911",

@@ -1,22 +1,26 @@
 """The gateway as an ASGI application: routes, and one channel to the model for all of them."""
 
+from math import ceil
 from typing import Any, cast
 
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from structlog.stdlib import get_logger
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 
 from . import hypercorn_trio
 from .body import RelayBody
+from .hypercorn_worker import current_worker
 from .prompt import read_question
 from .record import Metrics, Recorder
 from .relay import open_relay
 from .settings import GatewaySettings, parse_target
+from .shutdown import Shutdown
 
 __all__ = ["Gateway", "create_app"]
 
@@ -50,6 +54,10 @@ _CORS_HEADERS = {
 }
 #: A character of a prompt takes up to so many bytes in JSON (``\\u0000``), beside other fields.
 _JSON_GROWTH, _JSON_REST = 6, 4096
+#: What is answered to the end: those who watch the gateway want to see it stop.
+_WATCHING = frozenset({"alive", "expose_metrics"})
+
+_log = get_logger(__name__)
 
 
 class Gateway:
@@ -61,6 +69,7 @@ class Gateway:
         self._settings = settings
         self._model = channel or Channel(host, port, config=_TO_MODEL)
         self._stop = trio.Event()
+        self.shutdown = Shutdown()
         self.metrics = Metrics()
         self.recorder: Recorder | None = None
 
@@ -80,7 +89,25 @@ class Gateway:
 
         A coroutine, as those below that await nothing: Quart runs plain functions in threads.
         """
+        self.shutdown.begin_nowait()  # for servers that do not drain first
         self._stop.set()
+
+    async def drain(self) -> None:
+        """End the open answers with an event that says why, and wait until requests are over.
+
+        Refuses new ones meanwhile, and waits for no longer than ``drain_seconds``.
+        """
+        _log.info("stopping", requests=self.shutdown.requests)
+        self.shutdown.begin_nowait()
+        with trio.move_on_after(self._settings.drain_seconds):
+            await self.shutdown.until_idle()
+        self._stop.set()  # nobody needs the model any more
+
+    async def refuse_when_stopping(self) -> None:  # noqa: ASYNC910 - see release_channel
+        """Answer 503 once the gateway stops; by then something else should take over."""
+        if self.shutdown.has_begun and request.endpoint not in _WATCHING:
+            after = max(1, ceil(self._settings.drain_seconds))
+            raise ServiceUnavailable("the gateway is being restarted", retry_after=after)
 
     async def stream(self) -> Response:
         """Answer a prompt with server-sent events."""
@@ -89,7 +116,7 @@ class Gateway:
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
         record = cast("Recorder", self.recorder).begin(request.scope, question.prompt.session_id)
-        response = Response(RelayBody(relay, record), headers=_STREAM_HEADERS)
+        response = Response(RelayBody(relay, record, self.shutdown), headers=_STREAM_HEADERS)
         response.timeout = None  # Quart would cut the answer after 60 s, with no event
         return response
 
@@ -112,7 +139,7 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
     app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # a page must not outlive the gateway it came from
     gateway = Gateway(settings, channel)
-    gateway.recorder = Recorder(cast("Any", app.asgi_app), gateway.metrics)
+    gateway.recorder = Recorder(cast("Any", app.asgi_app), gateway.metrics, gateway.shutdown)
     app.asgi_app = gateway.recorder  # type: ignore[method-assign, assignment] # Quart's own way
     _add_lifespan(app, gateway)
     _add_routes(app, gateway)
@@ -122,6 +149,8 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
 def _add_lifespan(app: QuartTrio, gateway: Gateway) -> None:
     async def open_channel() -> None:
         await app.nursery.start(gateway.hold_channel)
+        if (worker := current_worker.get()) is not None:
+            worker.drain = gateway.drain
 
     app.before_serving(open_channel)
     app.after_serving(gateway.release_channel)
@@ -140,6 +169,8 @@ def _add_routes(app: QuartTrio, gateway: Gateway) -> None:
     app.add_url_rule("/api/ai/stream", view_func=gateway.stream, methods=["GET", "POST"])
     app.add_url_rule("/metrics", view_func=gateway.expose_metrics)
     app.add_url_rule("/healthz", view_func=alive)
+    app.add_url_rule("/readyz", endpoint="ready", view_func=alive)
+    app.before_request(gateway.refuse_when_stopping)
     app.register_error_handler(HTTPException, _plain_error)
     app.after_request(_allow_all_origins)
 

@@ -13,6 +13,7 @@ from quart.wrappers.response import ResponseBody
 
 from .record import Record
 from .relay import Relay
+from .shutdown import Shutdown
 
 __all__ = ["RelayBody"]
 
@@ -20,14 +21,18 @@ __all__ = ["RelayBody"]
 class RelayBody(ResponseBody):
     """Asks the model when Quart starts to send the body; leaving it ends the request's tasks."""
 
-    def __init__(self, relay: AbstractAsyncContextManager[Relay], record: Record) -> None:
-        """Take a relay that is not open yet, and the record that it is to be named in."""
+    def __init__(
+        self, relay: AbstractAsyncContextManager[Relay], record: Record, shutdown: Shutdown
+    ) -> None:
+        """Take a relay that is not open yet, and who is to know of it."""
         self._context = relay
         self._record = record
+        self._shutdown = shutdown
 
     async def __aenter__(self) -> Self:
         """Start the request's tasks; not a checkpoint."""
         self._relay = self._record.relay = await self._context.__aenter__()
+        self._shutdown.add(self._relay)
         return self
 
     async def __aexit__(
@@ -37,6 +42,7 @@ class RelayBody(ResponseBody):
         tb: TracebackType | None,
     ) -> None:
         """Cancel the tasks and wait for them, which takes no time: they only clean up."""
+        self._shutdown.discard(self._relay)
         await self._context.__aexit__(exc_type, exc_value, tb)  # noqa: ASYNC102 - cancels first
 
     def __aiter__(self) -> Self:

@@ -1,7 +1,7 @@
 """``relay-demo``: the model service and the gateway in one nursery, with real gRPC in between.
 
 What its own flags do not set, the environment does, by the names of the two programs. It ends as
-they do: at once, with 130 after Ctrl-C.
+the gateway does: when the browsers have been told, with 130 after Ctrl-C.
 """
 
 import sys
@@ -57,8 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse_settings(DemoSettings, arguments)
     configure_logging(settings)
     model = parse_settings(ModelSettings, _model_arguments(settings))
+    stop = trio.Event()
+    main = partial(_serve, settings, model, stop)
     try:
-        return run(partial(_serve, settings, model))
+        return run(main, on_terminate=stop.set, on_interrupt=stop.set)
     except StartupError as error:
         fail("relay-demo", error)
 
@@ -71,15 +73,26 @@ def _model_arguments(settings: DemoSettings) -> list[str]:
     return arguments
 
 
-async def _serve(settings: DemoSettings, model: ModelSettings) -> None:
+async def _serve(settings: DemoSettings, model: ModelSettings, stop: trio.Event) -> None:
     async with trio.open_nursery() as nursery:
         addresses = await nursery.start(partial(serve_model, model))
         host, port = addresses[0]
         gateway = GatewaySettings(
             host=settings.host, port=settings.port, model_target=f"{host}:{port}"
         )
-        urls = await nursery.start(partial(serve_gateway, gateway))
+        urls = await nursery.start(_serve_gateway, gateway, stop, nursery.cancel_scope)
         _log.info("open the page in a browser; Ctrl-C ends everything", url=f"{urls[0]}/")
+
+
+async def _serve_gateway(  # noqa: ASYNC128 - serve_gateway says that it has started
+    settings: GatewaySettings,
+    stop: trio.Event,
+    scope: trio.CancelScope,
+    *,
+    task_status: trio.TaskStatus[list[str]],
+) -> None:
+    await serve_gateway(settings, stop=stop, task_status=task_status)
+    scope.cancel()  # the model outlives those who ask it, and no longer
 
 
 if __name__ == "__main__":

@@ -64,6 +64,11 @@ LATE = Ending(
     _MESSAGES[Status.DEADLINE_EXCEEDED],
     "the deadline passed",
 )
+STOPPED = Ending(
+    Cause.SHUTDOWN,
+    Status.UNAVAILABLE.name,
+    "The service is restarting and stopped the answer. Please try again in a moment.",
+)
 INTERNAL = Ending(Cause.MODEL_ERROR, Status.INTERNAL.name, _GENERAL_MESSAGE, "see the traceback")
 
 

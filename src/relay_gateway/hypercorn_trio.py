@@ -34,6 +34,8 @@ from hypercorn.protocol.h2 import BUFFER_LOW_WATER, H2Protocol, StreamBuffer
 from hypercorn.trio.tcp_server import TCPServer
 from structlog.stdlib import get_logger
 
+from .hypercorn_worker import DrainingContext, Worker, current_worker, serve_on_command_line
+
 __all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "ContainedH2Protocol", "install"]
 
 _KNOWN_VERSIONS = ("0.18.",)
@@ -60,10 +62,14 @@ class BoundedTCPServer(TCPServer):
 
     async def run(self) -> None:  # noqa: ASYNC910 - it waits for the client
         """Serve the client until either side closes the connection."""
+        worker = current_worker.get() or Worker()
+        worker.connections.add(self)
         try:
             await super().run()
         except* Exception as errors:  # noqa: BLE001 - whatever it is, the others go on
             _log.exception("connection failed", exc_info=errors)
+        finally:
+            worker.connections.discard(self)
 
     async def protocol_send(self, event: Event) -> None:
         """Write bytes to the client, or do what else the protocol asks for."""
@@ -121,10 +127,24 @@ class BoundedTCPServer(TCPServer):
             with self._reading:
                 await self._read_contained()
         finally:
-            # The client has left, or the server stops: nothing is worth a long wait any more.
-            self._last_write_deadline = trio.current_time() + _LAST_WRITE_SECONDS
-            for scope in self._writes:
-                scope.deadline = min(scope.deadline, self._last_write_deadline)
+            self.hurry_nowait()
+
+    def hurry_nowait(self) -> None:
+        """Give up soon what is being written: the client has left, or the server stops."""
+        deadline = trio.current_time() + _LAST_WRITE_SECONDS
+        self._last_write_deadline = min(self._last_write_deadline, deadline)
+        for scope in self._writes:
+            scope.deadline = min(scope.deadline, self._last_write_deadline)
+
+    async def _close(self) -> None:
+        # TLS says good-bye, for which a client that reads nothing leaves no room.
+        with trio.move_on_after(_LAST_WRITE_SECONDS):
+            await super()._close()
+
+    async def _initiate_server_close(self) -> None:
+        # Likewise, and hypercorn shields it.
+        with trio.move_on_after(_LAST_WRITE_SECONDS):
+            await super()._initiate_server_close()
 
     async def _read_contained(self) -> None:
         try:
@@ -199,5 +219,7 @@ def install(*, write_timeout: float) -> None:
     BoundedTCPServer.write_timeout = write_timeout
     # By name, where hypercorn looks them up when it makes one.
     hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
+    hypercorn.trio.run.__dict__["WorkerContext"] = DrainingContext
+    hypercorn.trio.run.__dict__["worker_serve"] = serve_on_command_line
     hypercorn.protocol.__dict__["H2Protocol"] = ContainedH2Protocol
     hypercorn.protocol.h2.__dict__["StreamBuffer"] = BoundedStreamBuffer

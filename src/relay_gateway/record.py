@@ -15,6 +15,7 @@ from .ending import Cause
 
 if TYPE_CHECKING:
     from .relay import Relay
+    from .shutdown import Shutdown
 
 __all__ = ["Metrics", "Record", "Recorder"]
 
@@ -110,9 +111,10 @@ class Record:
 class Recorder:
     """ASGI middleware that sees how each request ends."""
 
-    def __init__(self, application: _Application, metrics: Metrics) -> None:
-        """Wrap ``application``."""
+    def __init__(self, application: _Application, metrics: Metrics, shutdown: "Shutdown") -> None:
+        """Wrap ``application``; ``shutdown`` is told of each request."""
         self._application = application
+        self._shutdown = shutdown
         self._metrics = metrics
 
     def begin(self, scope: Any, session_id: str) -> Record:  # noqa: ANN401 - ASGI's
@@ -122,6 +124,9 @@ class Recorder:
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         """Run the application, and end the record if it began one."""
+        if scope["type"] == "lifespan":
+            await self._application(scope, receive, send)
+            return
         client_left = False
 
         async def observed_receive() -> dict[str, Any]:
@@ -130,9 +135,11 @@ class Recorder:
             client_left = client_left or message["type"] == "http.disconnect"
             return message
 
+        self._shutdown.request_began()
         try:
             await self._application(scope, observed_receive, send)
         finally:
+            self._shutdown.request_ended()
             record: Record | None = scope.get(_RECORD)
             if record is not None:
                 record.end(client_left=client_left)

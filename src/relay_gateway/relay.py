@@ -30,7 +30,7 @@ from structlog.stdlib import get_logger
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
 from . import sse
-from .ending import CUT_SHORT, DONE, INTERNAL, LATE, Cause, Ending, ending_of
+from .ending import CUT_SHORT, DONE, INTERNAL, LATE, STOPPED, Cause, Ending, ending_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -114,6 +114,11 @@ class Relay:
         self._encoder = encoder
         self._limits = limits
         self._heartbeat = trio.CancelScope()
+        # The model's part of the reader, and how the answer ends if that is cut off. A scope of our
+        # own, though the call has the same deadline: the reader may be waiting for a browser that
+        # does not read, and not for the call.
+        self._answer = trio.CancelScope(deadline=self.started + limits.deadline)
+        self._if_cut_off = LATE
 
     def cause(self, *, otherwise: Cause) -> Cause:
         """Return why the request is over; ``otherwise`` if the answer was still on its way.
@@ -123,6 +128,14 @@ class Relay:
         if self.ending is None or (self.ending is DONE and not self._is_delivered):
             return otherwise
         return self.ending.cause
+
+    def stop_nowait(self) -> None:
+        """Give up the answer because the gateway stops, and say so in its last event.
+
+        An answer that has ended by itself stays as it is.
+        """
+        self._if_cut_off = STOPPED
+        self._answer.cancel()
 
     # -- the body's side ------------------------------------------------------------------------
 
@@ -159,12 +172,10 @@ class Relay:
     ) -> None:
         """Put the model's answer into the channel, and the event that ends it last."""
         with send:
-            # A scope of our own, though the call has the same deadline: the reader may be waiting
-            # for a browser that does not read, and not for the call.
-            ending = LATE
-            with trio.move_on_at(self.started + self._limits.deadline):
+            ending: Ending | None = None
+            with self._answer:
                 ending = await self._read_answer(send, model, prompt)
-            self.ending = ending
+            self.ending = ending = ending or self._if_cut_off
             self._heartbeat.cancel()
             await send.send(self._last_event(ending))
 

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import trio
 from hypercorn.config import Config
-from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 
 from relay_program.errors import EXIT_FAILURE, StartupError
 
+from . import hypercorn_worker
 from .app import create_app
 
 if TYPE_CHECKING:
@@ -23,12 +23,15 @@ __all__ = ["serve"]
 async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     settings: "GatewaySettings",
     *,
+    stop: trio.Event,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen, and relay answers until cancelled; cancelling ends every request.
+    """Listen, and relay answers until told to stop; cancelling ends every request at once.
 
     Args:
         settings: where to listen, where the model is, and what bounds a request.
+        stop: when it is set, open answers end with an event that says so, and this returns when
+            the last request is over, after ``settings.drain_seconds`` and a second at most.
         task_status: is told the URLs once requests are accepted.
 
     Raises:
@@ -38,12 +41,8 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     config = _configuration(settings)
     sockets = _listen(config, settings)
     application = wrap_app(create_app(settings), config.wsgi_max_body_size, "asgi")
-    await worker_serve(
-        application,
-        config,
-        sockets=sockets,
-        shutdown_trigger=trio.sleep_forever,
-        task_status=task_status,
+    await hypercorn_worker.serve(
+        application, config, sockets=sockets, shutdown_trigger=stop.wait, task_status=task_status
     )
 
 

@@ -57,6 +57,9 @@ class GatewaySettings(LogSettings):
     write_timeout_seconds: float = Field(
         default=30.0, gt=0, allow_inf_nan=False, description="how long a browser may read nothing"
     )
+    drain_seconds: float = Field(
+        default=10.0, ge=0, allow_inf_nan=False, description="how long it waits when it is stopped"
+    )
     channel_size: int = Field(
         default=8, ge=1, le=1024, description="events that wait for one slow browser"
     )

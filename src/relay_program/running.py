@@ -8,7 +8,7 @@ import anyio
 from relay_program.errors import startup_error
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 __all__ = ["run"]
 
@@ -18,18 +18,22 @@ _EXIT_CODES = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: 0}
 
 
 def run(
-    main: "Callable[[], Awaitable[None]]", *, on_terminate: "Callable[[], None] | None" = None
+    main: "Callable[[], Awaitable[None]]",
+    *,
+    on_terminate: "Callable[[], None] | None" = None,
+    on_interrupt: "Callable[[], None] | None" = None,
 ) -> int:
     """Run a program's main function on trio until it returns or a signal ends it.
 
-    SIGINT cancels it, and so does SIGTERM, unless there is something gentler to do; after that, a
-    second signal of either kind cancels. One more changes nothing: what is left by then is
-    clean-up, and bounded.
+    SIGINT and SIGTERM cancel it, unless there is something gentler to do; after that, a second
+    signal of either kind cancels. One more changes nothing: what is left by then is clean-up, and
+    bounded.
 
     Args:
         main: the program.
-        on_terminate: is called in the event loop at the first SIGTERM, and has ``main`` return in
-            its own time.
+        on_terminate: is called in the event loop when SIGTERM is the first signal, and has ``main``
+            return in its own time.
+        on_interrupt: likewise when SIGINT is.
 
     Returns:
         The exit code: 130 after SIGINT, 0 after SIGTERM and when ``main`` returns.
@@ -39,7 +43,8 @@ def run(
 
     """
     try:
-        return anyio.run(_until_signalled, main, on_terminate, backend="trio")
+        gently = {signal.SIGTERM: on_terminate, signal.SIGINT: on_interrupt}
+        return anyio.run(_until_signalled, main, gently, backend="trio")
     except KeyboardInterrupt:  # before there was anything to cancel, or after it had ended
         return _EXIT_CODES[signal.SIGINT]
     except BaseExceptionGroup as group:
@@ -47,12 +52,13 @@ def run(
 
 
 async def _until_signalled(
-    main: "Callable[[], Awaitable[None]]", on_terminate: "Callable[[], None] | None"
+    main: "Callable[[], Awaitable[None]]",
+    gently: "Mapping[signal.Signals, Callable[[], None] | None]",
 ) -> int:
     received: list[signal.Signals] = []
     with anyio.open_signal_receiver(*_EXIT_CODES) as signals:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_heed, signals, tasks.cancel_scope, on_terminate, received)
+            tasks.start_soon(_heed, signals, tasks.cancel_scope, gently, received)
             await main()
             tasks.cancel_scope.cancel()
     return _EXIT_CODES[received[0]] if received else 0
@@ -61,12 +67,10 @@ async def _until_signalled(
 async def _heed(
     signals: "AsyncIterator[signal.Signals]",
     scope: anyio.CancelScope,
-    on_terminate: "Callable[[], None] | None",
+    gently: "Mapping[signal.Signals, Callable[[], None] | None]",
     received: list[signal.Signals],
 ) -> None:
     async for number in signals:
         received.append(number)
-        if on_terminate is not None and received == [signal.SIGTERM]:
-            on_terminate()
-        else:
-            scope.cancel()
+        ask = gently[number] if len(received) == 1 else None
+        (ask or scope.cancel)()

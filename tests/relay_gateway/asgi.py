@@ -31,12 +31,15 @@ class Exchange:
         body: bytes | Iterable[bytes] = b"",
         headers: Iterable[tuple[str, str]] = (),
         is_whole: bool = True,
+        after: trio.Event | None = None,
         takes: float = float("inf"),
+        pause: float = 0.0,
     ) -> None:
         """Prepare a request.
 
-        Unless it `is_whole`, more of its body is to come and never does. Its client `takes` so many
-        pieces of the response, of which the headers are the first, and then reads nothing.
+        Unless it `is_whole`, more of its body is to come and never does; nothing of it comes until
+        `after`. Its client `takes` so many pieces of the response, of which the headers are the
+        first, with a `pause` in seconds before each, and then reads nothing.
         """
         path, _, query = target.partition("?")
         self._scope = {
@@ -63,7 +66,9 @@ class Exchange:
             for chunk in chunks
         ]
         self._left = trio.Event()
+        self._after = after
         self._takes = takes
+        self._pause = pause
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         #: The pieces of the body, and when each was sent.
@@ -88,6 +93,8 @@ class Exchange:
 
     async def _receive(self) -> Message:
         if self._incoming:
+            if self._after is not None:
+                await self._after.wait()
             await trio.lowlevel.checkpoint()
             return self._incoming.pop(0)
         await self._left.wait()
@@ -98,7 +105,7 @@ class Exchange:
         if self._takes <= 0:
             await trio.sleep_forever()
         self._takes -= 1
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self._pause)
         if message["type"] == "http.response.start":
             assert self.status == 0
             self.status = message["status"]

@@ -68,6 +68,15 @@ class Http1:
         await self.headers()
         return await self.events()
 
+    async def get(self, target: str) -> h11.Response:
+        """Ask for something that is not a stream, and read it whole."""
+        await self.send(target)
+        response = await self.headers()
+        while not isinstance(await self._next(), h11.EndOfMessage):
+            pass
+        self._http.start_next_cycle()
+        return response
+
     async def until(self, end: bytes) -> bytes:
         """Read what comes after the response until it ends so, or the connection does."""
         data = self._http.trailing_data[0]

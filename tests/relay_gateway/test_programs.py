@@ -24,8 +24,8 @@ ASK = "/api/ai/stream?prompt=hi&session_id=s"
 FOREVER = float("inf")
 #: Seconds in which a program that ends "at once" has ended, on a machine that is busy.
 AT_ONCE = 4.0
-#: Seconds that hypercorn gives requests which are in progress when it is stopped.
-GRACEFUL_TIMEOUT = 3.0
+#: Seconds that a machine which is busy may add.
+BUSY = 2.0
 UNDER_HYPERCORN = ("--worker-class", "trio", "--bind", "127.0.0.1:0", "relay_gateway:app")
 RUNNING = r"Running on (http://127\.0\.0\.1:\d+)"
 ENDINGS = [(signal.SIGINT, 130), (signal.SIGTERM, 0)]
@@ -113,52 +113,142 @@ async def open_streams(browsers: list[Http1], model: Model) -> None:
 
 # -- ending ---------------------------------------------------------------------------------------
 
+TELLS = Event(
+    "The service is restarting and stopped the answer. Please try again in a moment.", "error"
+)
+#: The two ways to run the gateway; the first has the exit codes of our own programs.
+WAYS = {
+    "relay-gateway": ("relay_gateway", "--port=0"),
+    "hypercorn": ("hypercorn", *UNDER_HYPERCORN),
+}
+EACH_WAY = pytest.mark.parametrize("command", WAYS.values(), ids=WAYS)
+#: Seconds that the last chance of a write, and leaving the interpreter, may take.
+A_SECOND = 1.0
+
+
+@asynccontextmanager
+async def gateway(
+    command: tuple[str, ...], model: Model, **environment: str
+) -> AsyncGenerator[tuple[Running, str]]:
+    """Run the gateway in front of a model; gives its origin as well."""
+    async with (
+        model_on_tcp(model) as target,
+        running(*command, RELAY_MODEL_TARGET=target, **environment) as program,
+    ):
+        yield program, (await program.until(RUNNING))[1]
+        assert "Traceback" not in program.output
+
 
 @pytest.mark.trio
+@EACH_WAY
 @SIGNALS
-async def test_gateway_ends_at_once_with_its_streams(number: signal.Signals, code: int) -> None:
+async def test_gateway_tells_its_streams_and_ends_at_once(
+    command: tuple[str, ...], number: signal.Signals, code: int
+) -> None:
     model = Model(["x", FOREVER])
     async with (
-        model_on_tcp(model) as target,
-        running("relay_gateway", "--port=0", f"--model-target={target}") as program,
+        gateway(command, model) as (program, origin),
+        http1(origin) as one,
+        http1(origin) as other,
     ):
-        origin = (await program.until(RUNNING))[1]
-        async with http1(origin) as one, http1(origin) as other:
-            await open_streams([one, other], model)
-            assert await program.end(number) == code
-            await model.until(lambda: len(model.ended) == 2)
+        await open_streams([one, other], model)
+        for browser in (one, other):
+            await browser.headers()
+            assert await browser.event() == Event("x")
+        exit_code = await program.end(number)
+        assert exit_code == (code if command[0] == "relay_gateway" else 0)
+        for browser in (one, other):
+            assert await browser.events() == [TELLS]
+            await browser.until_closed()
+        await model.until(lambda: len(model.ended) == 2)
         assert program.output.count("cause='shutdown'") == 2
-        assert "Traceback" not in program.output
 
 
 @pytest.mark.trio
-@SIGNALS
-async def test_gateway_that_is_idle_ends_at_once(number: signal.Signals, code: int) -> None:
-    async with running("relay_gateway", "--port=0") as program:
-        await program.until(RUNNING)
-        assert await program.end(number) == code
-        assert "Traceback" not in program.output
+@EACH_WAY
+async def test_gateway_that_is_idle_ends_at_once(command: tuple[str, ...]) -> None:
+    """With connections that are idle, or have begun a request and never finish it."""
+    model = Model(["x"])
+    async with (
+        gateway(command, model) as (program, origin),
+        http1(origin) as idle,
+        http1(origin) as slow,
+        http1(origin),
+    ):
+        await slow.stream.send_all(b"GET / HTTP/1.1\r\nHost:")
+        await idle.ask(ASK)
+        assert await program.end(signal.SIGTERM) == 0
 
 
-@pytest.mark.trio
-async def test_gateway_ends_at_once_with_a_browser_that_reads_nothing() -> None:
+@asynccontextmanager
+async def stalled_gateway(
+    command: tuple[str, ...], drain: float
+) -> AsyncGenerator[tuple[Running, str]]:
+    """Run the gateway with a browser that reads nothing."""
     model = Model(["x" * 1024] * 100_000)
     async with (
-        model_on_tcp(model) as target,
-        running("relay_gateway", "--port=0", f"--model-target={target}") as program,
+        gateway(command, model, RELAY_DRAIN_SECONDS=str(drain)) as (program, origin),
+        http1(origin, buffer_size=SMALL_BUFFER) as browser,
     ):
-        origin = (await program.until(RUNNING))[1]
-        async with http1(origin, buffer_size=SMALL_BUFFER) as browser:
-            await browser.send(ASK)
-            await model.until_stalled(0.5)
-            assert await program.end(signal.SIGTERM) == 0
-            await model.until(lambda: len(model.ended) == 1)
-        assert "Traceback" not in program.output
+        await browser.send(ASK)
+        await model.until_stalled(0.5)
+        yield program, origin
+        await model.until(lambda: len(model.ended) == 1)
+        assert program.output.count("cause='shutdown'") == 1
+
+
+@pytest.mark.trio
+@EACH_WAY
+async def test_gateway_ends_in_time_with_a_browser_that_reads_nothing(
+    command: tuple[str, ...],
+) -> None:
+    """Meanwhile it refuses requests, and says that it is not ready."""
+    drain = 2.0
+    async with stalled_gateway(command, drain) as (program, origin), http1(origin) as kept:
+        await kept.get("/healthz")
+        started = trio.current_time()
+        program.process.send_signal(signal.SIGTERM)
+        await program.until("stopping")
+        for target, status in (("/readyz", 503), (ASK, 503), ("/", 503), ("/healthz", 200)):
+            response = await kept.get(target)
+            assert response.status_code == status
+            if status == 503:
+                assert (b"retry-after", b"2") in list(response.headers)
+        async with http1(origin) as new:
+            assert (await new.get("/readyz")).status_code == 503
+        with trio.fail_after(drain + A_SECOND + AT_ONCE):
+            await program.process.wait()
+        seconds = trio.current_time() - started
+    assert drain <= seconds <= drain + A_SECOND + BUSY
+
+
+@pytest.mark.trio
+@EACH_WAY
+async def test_second_ctrl_c_ends_the_gateway_at_once(command: tuple[str, ...]) -> None:
+    async with stalled_gateway(command, drain=60) as (program, _):
+        group = program.process.pid  # a terminal sends it to all of them
+        os.killpg(group, signal.SIGINT)
+        await program.until("stopping")
+        os.killpg(group, signal.SIGINT)
+        with trio.fail_after(AT_ONCE):
+            await program.process.wait()
+
+
+@pytest.mark.trio
+async def test_hypercorns_workers_are_all_drained() -> None:
+    """A service manager's SIGTERM comes to all, and hypercorn ends the rest with the first."""
+    command = ("hypercorn", "--workers", "2", *UNDER_HYPERCORN)
+    async with stalled_gateway(command, drain=1) as (program, _):
+        started = trio.current_time()
+        os.killpg(program.process.pid, signal.SIGTERM)
+        with trio.fail_after(1 + A_SECOND + AT_ONCE):
+            await program.process.wait()
+        assert trio.current_time() - started >= 1
 
 
 @pytest.mark.trio
 @SIGNALS
-async def test_demo_ends_at_once_with_its_streams(number: signal.Signals, code: int) -> None:
+async def test_demo_tells_its_streams_and_ends_at_once(number: signal.Signals, code: int) -> None:
     async with running("relay_gateway.demo", "--port=0", "--demo-delay=0.01") as program:
         origin = (await program.until(RUNNING))[1]
         async with http1(origin) as browser:
@@ -166,45 +256,22 @@ async def test_demo_ends_at_once_with_its_streams(number: signal.Signals, code: 
             await browser.headers()
             assert await browser.event() == Event("Streaming ")
             assert await program.end(number) == code
+            assert (await browser.events())[-1] == TELLS
         assert "Traceback" not in program.output
         assert len(re.findall(r"request ended.*cause='shutdown'", program.output)) >= 1
-
-
-@pytest.mark.trio
-@SIGNALS
-async def test_hypercorn_ends_with_its_streams_in_its_time(
-    number: signal.Signals, code: int
-) -> None:
-    """It lets requests go on for a while, and then cancels them."""
-    del code
-    model = Model(["x", FOREVER])
-    async with (
-        model_on_tcp(model) as target,
-        running("hypercorn", *UNDER_HYPERCORN, RELAY_MODEL_TARGET=target) as program,
-    ):
-        origin = (await program.until(RUNNING))[1]
-        async with http1(origin) as browser:
-            await open_streams([browser], model)
-            await program.end(number, GRACEFUL_TIMEOUT + AT_ONCE)
-            await model.until(lambda: len(model.ended) == 1)
-        assert program.output.count("cause='shutdown'") == 1
-        assert "Traceback" not in program.output
 
 
 @pytest.mark.trio
 async def test_nothing_is_left_of_a_browser_that_left_behind_a_pipelined_request() -> None:
     """Its reader is parked there by hypercorn; were it to stay, it would hold up the shutdown."""
     model = Model([FOREVER])
-    environment = {"RELAY_HEARTBEAT_SECONDS": "0.1"}
-    async with model_on_tcp(model) as target:
-        environment["RELAY_MODEL_TARGET"] = target
-        async with running("hypercorn", *UNDER_HYPERCORN, **environment) as program:
-            origin = (await program.until(RUNNING))[1]
-            async with http1(origin) as browser:
-                await open_streams([browser], model)
-                await browser.stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
-            await program.until("cause='client_disconnect'")
-            await program.end(signal.SIGTERM, GRACEFUL_TIMEOUT - 0.5)
+    command = WAYS["hypercorn"]
+    async with gateway(command, model, RELAY_HEARTBEAT_SECONDS="0.1") as (program, origin):
+        async with http1(origin) as browser:
+            await open_streams([browser], model)
+            await browser.stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        await program.until("cause='client_disconnect'")
+        await program.end(signal.SIGTERM)
 
 
 # -- starting -------------------------------------------------------------------------------------

@@ -59,14 +59,18 @@ def test_a_signal_cancels_a_program(number: int, code: int) -> None:
     assert run(partial(until_cancelled, number)) == code
 
 
-def test_terminated_it_can_end_in_its_own_time() -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "name"),
+    [(signal.SIGINT, 130, "on_interrupt"), (signal.SIGTERM, 0, "on_terminate")],
+)
+def test_asked_it_can_end_in_its_own_time(number: int, code: int, name: str) -> None:
     asked = anyio.Event()
 
     async def main() -> None:
-        kill_self(signal.SIGTERM)
+        kill_self(number)
         await asked.wait()
 
-    assert run(main, on_terminate=asked.set) == 0
+    assert run(main, **{name: asked.set}) == code
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
