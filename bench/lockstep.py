@@ -81,7 +81,7 @@ else:
             sys.settrace(None)
             return
 
-        def step(frame: FrameType, event: str, _argument: object) -> Any:  # noqa: ANN401 - itself
+        def step(frame: FrameType, event: str, _argument: object) -> Any:
             if event == "opcode":
                 executed(frame.f_code)
             else:

@@ -1,0 +1,65 @@
+"""The model service, with a backend that does the work that a prompt says.
+
+python -m bench.own_model --port 50051
+"""
+
+import argparse
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Self
+
+import trio
+
+from bench.work import Work
+from grpclib_anyio.server import Server
+from relay_model.outcome import UNKNOWN
+from relay_model.service import AiService
+from relay_program.log import LogSettings, configure_logging
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+
+class _Backend:
+    @asynccontextmanager
+    async def stream(
+        self,
+        prompt: str,
+        *,
+        session_id: str,  # noqa: ARG002 - part of the protocol
+    ) -> "AsyncGenerator[_Tokens]":
+        yield _Tokens(Work.parse(prompt))
+
+
+class _Tokens:
+    outcome = UNKNOWN
+
+    def __init__(self, work: Work) -> None:
+        self._token = "x" * work.size
+        self._interval = work.interval
+        self._left = work.tokens
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        if not self._left:
+            raise StopAsyncIteration
+        self._left -= 1
+        if self._interval:
+            await trio.sleep(self._interval)
+        return self._token  # noqa: ASYNC910 - as a backend does that has more than one at hand
+
+
+def main() -> None:
+    """Serve until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m bench.own_model")
+    parser.add_argument("--port", type=int, required=True)
+    port = parser.parse_args().port
+    configure_logging(LogSettings(log_level="warning"))
+    server = Server([AiService(_Backend())])
+    trio.run(partial(server.serve, "127.0.0.1", port))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The programs of a run: started, looked at, and stopped whatever happens."""
+
+import json
+import os
+import re
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+__all__ = ["Program", "free_port", "raise_descriptor_limit", "started"]
+
+_ROOT = Path(__file__).parent.parent
+_START_SECONDS = 30.0
+_STOP_SECONDS = 5.0
+_NS = 1_000_000_000
+
+
+class Program:
+    """A program that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Take a process with pipes."""
+        self._process = process
+
+    @property
+    def cpu_seconds(self) -> float:
+        """User and system time of all its threads, those that have ended too."""
+        # clock_getcpuclockid(3), which Python lacks: the clock of another process on Linux.
+        return time.clock_gettime_ns(~self._process.pid << 3 | 2) / _NS
+
+    @property
+    def resident_kib(self) -> int:
+        """Its memory now."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(cast("re.Match[str]", re.search(r"VmRSS:\s+(\d+) kB", status))[1])
+
+    def ask(self) -> Any:
+        """Have it print a line, and read it as JSON."""
+        stdin = cast("IO[str]", self._process.stdin)
+        stdin.write("\n")
+        stdin.flush()
+        return self.read()
+
+    def read(self) -> Any:
+        """Read a line of JSON.
+
+        Raises:
+            RuntimeError: the program has ended.
+
+        """
+        line = cast("IO[str]", self._process.stdout).readline()
+        if not line:
+            raise RuntimeError(f"{self._process.args!r} has ended without a result")
+        return json.loads(line)
+
+    def wait_for(self, port: int) -> None:
+        """Wait until it accepts connections on a port.
+
+        Raises:
+            RuntimeError: it has ended, or does not do so in time.
+
+        """
+        deadline = time.monotonic() + _START_SECONDS
+        while self._process.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.02)
+            else:
+                return
+        raise RuntimeError(f"{self._process.args!r} does not listen on {port}")
+
+
+@contextmanager
+def started(
+    module: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Generator[Program]:
+    """Run ``python -m module`` until the block is left."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=_ROOT,
+        # The contract is found here by grpcio's compiler.
+        env={**os.environ, "PYTHONPATH": str(_ROOT / "proto"), **(environment or {})},
+    )
+    with process:
+        try:
+            yield Program(process)
+        finally:
+            _stop(process)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def raise_descriptor_limit() -> int:
+    """Let this process and those that it starts open as many files as they may; return how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard

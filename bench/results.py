@@ -1,0 +1,112 @@
+"""What was measured, with what it was measured on, as a file."""
+
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any, Self
+
+from bench.measure import Figures
+from bench.plan import Run
+
+__all__ = ["Results", "Settings"]
+
+_PACKAGES = (
+    "token-relay",
+    "trio",
+    "anyio",
+    "h2",
+    "hypercorn",
+    "quart",
+    "betterproto",
+    "fastapi",
+    "uvicorn",
+    "uvloop",
+    "httptools",
+    "sse-starlette",
+    "grpcio",
+)
+
+
+def _cpu_model() -> str:
+    text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1] if match else platform.machine()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What has to be the same for figures to be the same."""
+
+    command: str
+    date: str
+    python: str
+    system: str
+    cpu: str
+    cores: int
+    #: Of a minute, as the measurement began: what else ran.
+    load_average: float
+    versions: Mapping[str, str]
+
+    @classmethod
+    def now(cls, command: str) -> Self:
+        """Look at this machine."""
+        return cls(
+            command,
+            datetime.now(UTC).date().isoformat(),
+            sys.version.split()[0],
+            f"{platform.system()} {platform.release()}",
+            _cpu_model(),
+            os.cpu_count() or 1,
+            os.getloadavg()[0],
+            {name: version(name) for name in _PACKAGES},
+        )
+
+
+@dataclass
+class Results:
+    """The figures of each run of a part."""
+
+    settings: Settings
+    runs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    def add(self, run: Run, figures: Figures) -> None:
+        """Note what a run gave."""
+        fields = asdict(run)
+        del fields["job"]
+        self.runs.append({**fields, "figures": figures})
+
+    def figure(
+        self, scenario: str, program: str, name: str, x: float | None = None
+    ) -> float | None:
+        """Return the median over the repetitions of a figure, None if there is none."""
+        values = [
+            run["figures"][name]
+            for run in self.runs
+            if (run["scenario"], run["program"]) == (scenario, program)
+            and x in (None, run["x"])
+            and name in run["figures"]
+        ]
+        return median(values) if values else None
+
+    def names(self, key: str) -> list[Any]:
+        """List the different values of a run's field, in their order."""
+        return list(dict.fromkeys(run[key] for run in self.runs))
+
+    def save(self, path: Path) -> None:
+        """Write a file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{json.dumps(asdict(self), indent=1)}\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a file."""
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        return cls(Settings(**fields["settings"]), fields["runs"])
