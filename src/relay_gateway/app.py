@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
+from relay_program.target import parse_target
 
 from . import hypercorn_trio
 from .body import RelayBody
@@ -19,7 +20,7 @@ from .hypercorn_worker import current_worker
 from .prompt import read_question
 from .record import Metrics, Recorder
 from .relay import open_relay
-from .settings import GatewaySettings, parse_target
+from .settings import GatewaySettings
 from .shutdown import Shutdown
 
 __all__ = ["Gateway", "create_app"]

@@ -1,37 +1,14 @@
 """What can be set for the gateway, each both a flag and an environment variable."""
 
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from relay_program.log import LogSettings
+from relay_program.target import LAST_PORT, Target
 
 from .relay import Limits
 
-__all__ = ["GatewaySettings", "parse_target"]
-
-_LAST_PORT = 65_535
-
-
-def parse_target(target: str) -> tuple[str, int]:
-    """Split ``host:port``, with brackets around an IPv6 address.
-
-    Raises:
-        ValueError: it is something else.
-
-    """
-    host, separator, port = target.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (separator and host and port.isascii() and port.isdecimal() and int(port) <= _LAST_PORT):
-        message = "must be HOST:PORT"
-        raise ValueError(message)
-    return host, int(port)
-
-
-def _checked(target: str) -> str:
-    parse_target(target)
-    return target
+__all__ = ["GatewaySettings"]
 
 
 class GatewaySettings(LogSettings):
@@ -43,9 +20,9 @@ class GatewaySettings(LogSettings):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(
-        default=8080, ge=0, le=_LAST_PORT, description="port to listen on; 0 takes any free one"
+        default=8080, ge=0, le=LAST_PORT, description="port to listen on; 0 takes any free one"
     )
-    model_target: Annotated[str, AfterValidator(_checked)] = Field(
+    model_target: Target = Field(
         default="127.0.0.1:50051", description="HOST:PORT of the model service"
     )
     heartbeat_seconds: float = Field(

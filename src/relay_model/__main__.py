@@ -1,4 +1,6 @@
-"""``relay-model``: the model service as a program.
+"""``relay-model``: the model service as a program, and two commands beside it.
+
+``relay-model ask`` and ``relay-model backends`` are described where they are made.
 
 SIGINT ends it at once: answers stop within a token, and callers are told that the service is gone.
 SIGTERM lets answers end for ``--drain-seconds``, and takes no more prompts; a second signal ends it
@@ -8,6 +10,7 @@ is wrong and with 1 when it cannot listen, in either case after one line on stde
 
 import sys
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from relay_model.settings import ModelSettings
@@ -16,9 +19,11 @@ from relay_program.errors import StartupError
 from relay_program.log import configure_logging
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
+
+_COMMANDS = {"ask": "relay_model.ask", "backends": "relay_model.listing"}
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
@@ -28,7 +33,11 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
         arguments: the command line without the program; that of this process when left out.
 
     """
-    settings = parse_settings(ModelSettings, arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in _COMMANDS:
+        command: Callable[[Sequence[str]], int] = import_module(_COMMANDS[given[0]]).main
+        return command(given[1:])
+    settings = parse_settings(ModelSettings, given)
     configure_logging(settings)
     try:
         return _serve(settings)

@@ -10,10 +10,10 @@ from pydantic_settings import SettingsConfigDict
 
 from relay_model.backends import BACKENDS, installed_backends, is_known
 from relay_program.log import LogSettings
+from relay_program.target import LAST_PORT
 
 __all__ = ["ModelSettings"]
 
-_LAST_PORT = 65_535
 _LEAST_CONTEXT = 256
 _MOST_REQUESTS = 100_000
 
@@ -50,16 +50,19 @@ def by_backend(validated: dict[str, Any]) -> int:
 
 
 class ModelSettings(LogSettings):
-    """Answer prompts over gRPC, one token at a time."""
+    """Answer prompts over gRPC, one token at a time.
 
-    # --help opens with the line above. Keys are no settings: a provider's own library reads its
+    "relay-model ask PROMPT" asks a running service; "relay-model backends" lists what can answer.
+    """
+
+    # --help opens with the lines above. Keys are no settings: a provider's own library reads its
     # own variable, and nothing here can show one.
 
     model_config = SettingsConfigDict(env_prefix="RELAY_MODEL_", cli_prog_name="relay-model")
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(
-        default=50051, ge=0, le=_LAST_PORT, description="port to listen on; 0 takes any free one"
+        default=50051, ge=0, le=LAST_PORT, description="port to listen on; 0 takes any free one"
     )
     backend: Annotated[str, AfterValidator(_known_backend)] = Field(
         default="demo",
@@ -86,7 +89,7 @@ class ModelSettings(LogSettings):
     metrics_port: int | None = Field(
         default=None,
         ge=0,
-        le=_LAST_PORT,
+        le=LAST_PORT,
         description="port for Prometheus, on the same address; 0 takes any free one",
     )
     model: str | None = Field(default=None, description="the model, by its provider's name for it")

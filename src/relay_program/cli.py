@@ -60,6 +60,8 @@ def _describe_one(details: "ErrorDetails", settings: type[LogSettings]) -> str:
 
 
 def _not(details: "ErrorDetails", settings: type[LogSettings]) -> str:
-    """Show the value that was given, unless its field is not to be shown."""
+    """Show the value that was given, if there was one and its field is to be shown."""
+    if details["type"] == "missing":
+        return ""
     field = settings.model_fields.get(str(details["loc"][0])) if details["loc"] else None
     return f", not {details['input']!r}" if field is None or field.repr else ""

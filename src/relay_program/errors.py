@@ -1,4 +1,4 @@
-"""What can keep a program from starting."""
+"""What can keep a program from doing what it was started for."""
 
 __all__ = ["EXIT_FAILURE", "EXIT_USAGE", "StartupError", "startup_error"]
 
@@ -8,7 +8,7 @@ EXIT_USAGE = 2
 
 
 class StartupError(Exception):
-    """Why a program cannot start, in one line that says what to do about it.
+    """Why a program cannot start, or a command not finish, in one line that says what to do.
 
     Attributes:
         exit_code: what the process exits with.

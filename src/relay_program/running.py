@@ -12,9 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-# What a shell expects of a program that Ctrl-C ended; and SIGTERM is how a service manager ends a
-# service, which it takes for well ended with 0.
-_EXIT_CODES = {signal.SIGINT: 128 + signal.SIGINT, signal.SIGTERM: 0}
+# What a shell expects of a program that Ctrl-C ended.
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(
@@ -22,6 +21,7 @@ def run(
     *,
     on_terminate: "Callable[[], None] | None" = None,
     on_interrupt: "Callable[[], None] | None" = None,
+    terminated: int = 0,
 ) -> int:
     """Run a program's main function on trio until it returns or a signal ends it.
 
@@ -34,9 +34,11 @@ def run(
         on_terminate: is called in the event loop when SIGTERM is the first signal, and has ``main``
             return in its own time.
         on_interrupt: likewise when SIGINT is.
+        terminated: the exit code after SIGTERM. It is how a service manager ends a service, which
+            it takes for well ended with 0.
 
     Returns:
-        The exit code: 130 after SIGINT, 0 after SIGTERM and when ``main`` returns.
+        The exit code: 130 after SIGINT, ``terminated`` after SIGTERM, 0 when ``main`` returns.
 
     Raises:
         StartupError: raised by ``main``, by itself or from a task group.
@@ -44,24 +46,26 @@ def run(
     """
     try:
         gently = {signal.SIGTERM: on_terminate, signal.SIGINT: on_interrupt}
-        return anyio.run(_until_signalled, main, gently, backend="trio")
+        received = anyio.run(_until_signalled, main, gently, backend="trio")
     except KeyboardInterrupt:  # before there was anything to cancel, or after it had ended
-        return _EXIT_CODES[signal.SIGINT]
+        return _INTERRUPTED
     except BaseExceptionGroup as group:
         raise startup_error(group) or group from group
+    return {signal.SIGINT: _INTERRUPTED, signal.SIGTERM: terminated, None: 0}[received]
 
 
 async def _until_signalled(
     main: "Callable[[], Awaitable[None]]",
     gently: "Mapping[signal.Signals, Callable[[], None] | None]",
-) -> int:
+) -> signal.Signals | None:
+    """Run ``main``; give the first signal."""
     received: list[signal.Signals] = []
-    with anyio.open_signal_receiver(*_EXIT_CODES) as signals:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_heed, signals, tasks.cancel_scope, gently, received)
             await main()
             tasks.cancel_scope.cancel()
-    return _EXIT_CODES[received[0]] if received else 0
+    return received[0] if received else None
 
 
 async def _heed(

@@ -50,28 +50,41 @@ class BuiltIn(NamedTuple):
     """Has its ``open_backend``."""
     summary: str
     extra: str | None = None
-    """Installs the libraries that it needs."""
+    """Installs the library that it needs."""
+    library: str | None = None
+    """That library."""
     variables: tuple[str, ...] = ()
-    """What its library reads from the environment: keys have no other way in."""
+    """What the library reads from the environment: keys have no other way in."""
 
 
 BACKENDS: "Mapping[str, BuiltIn]" = {
     "demo": BuiltIn("relay_model.backends.demo", "repeats the prompt; no model"),
-    "local": BuiltIn("relay_model.backends.local", "llama.cpp in this process", "local"),
+    "local": BuiltIn(
+        "relay_model.backends.local",
+        "llama.cpp in this process, with a GGUF file",
+        extra="local",
+        library="xllamacpp",
+    ),
     "anthropic": BuiltIn(
         "relay_model.backends.anthropic",
         "Anthropic's models",
-        "anthropic",
-        ("ANTHROPIC_API_KEY",),
+        extra="anthropic",
+        library="anthropic",
+        variables=("ANTHROPIC_API_KEY",),
     ),
     "openai": BuiltIn(
         "relay_model.backends.openai",
         "OpenAI's models, and with --base-url every server that speaks its API",
-        "openai",
-        ("OPENAI_API_KEY",),
+        extra="openai",
+        library="openai",
+        variables=("OPENAI_API_KEY",),
     ),
     "ollama": BuiltIn(
-        "relay_model.backends.ollama", "an Ollama server", "ollama", ("OLLAMA_HOST",)
+        "relay_model.backends.ollama",
+        "an Ollama server",
+        extra="ollama",
+        library="ollama",
+        variables=("OLLAMA_HOST",),
     ),
 }
 """The backends that come with the service, by the names that people choose them by."""
