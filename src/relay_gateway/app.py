@@ -51,7 +51,7 @@ _PAGE_HEADERS = {
 _CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type",
+    "Access-Control-Allow-Headers": "Content-Type, traceparent",
 }
 #: A character of a prompt takes up to so many bytes in JSON (``\\u0000``), beside other fields.
 _JSON_GROWTH, _JSON_REST = 6, 4096

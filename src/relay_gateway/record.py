@@ -11,6 +11,8 @@ import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.stdlib import get_logger
 
+from relay_program.trace import join_trace
+
 from .ending import Cause
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ _Send = Callable[[dict[str, Any]], Awaitable[None]]
 _Application = Callable[[_Scope, _Receive, _Send], Awaitable[None]]
 
 _RECORD = "relay_gateway.record"
+_TRACE = b"traceparent"
 _TIMES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0)
 #: An unbounded session id would fill the log with whatever a stranger sends.
 _LOGGED_SESSION_LENGTH = 64
@@ -127,6 +130,8 @@ class Recorder:
         if scope["type"] == "lifespan":
             await self._application(scope, receive, send)
             return
+        # A server runs each request in a task of its own.
+        join_trace([value.decode("latin-1") for name, value in scope["headers"] if name == _TRACE])
         client_left = False
 
         async def observed_receive() -> dict[str, Any]:

@@ -27,6 +27,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 from structlog.stdlib import get_logger
 
+from relay_program.trace import trace_metadata
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
 from . import sse
@@ -201,6 +202,7 @@ class Relay:
             GenerateRequest,
             GenerateResponse,
             timeout=self.started + self._limits.deadline - trio.current_time(),
+            metadata=trace_metadata(),
         )
 
     async def _forward(

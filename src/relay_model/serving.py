@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import anyio
 from grpclib.events import RecvRequest, listen
-from structlog.contextvars import bind_contextvars
 from structlog.stdlib import get_logger
 
 from grpclib_anyio.config import Configuration
@@ -27,7 +26,7 @@ from relay_model.backends import open_backend
 from relay_model.service import AiService
 from relay_model.turns import Turns
 from relay_program.errors import EXIT_FAILURE, StartupError, startup_error
-from relay_program.trace import trace_id
+from relay_program.trace import join_trace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -179,7 +178,4 @@ def _listening(host: str, port: int) -> "Generator[None]":
 
 async def _bind_trace(request: RecvRequest) -> None:  # noqa: ASYNC124, ASYNC910 - grpclib awaits it
     """Have every line that is logged in a call's task name the trace that the call is part of."""
-    # More than one is as good as none: nobody knows which of them is meant.
-    traceparents = request.metadata.getall("traceparent", [])
-    if len(traceparents) == 1 and (trace := trace_id(str(traceparents[0]))) is not None:
-        bind_contextvars(trace_id=trace)
+    join_trace([str(value) for value in request.metadata.getall("traceparent", [])])

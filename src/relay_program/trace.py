@@ -1,8 +1,18 @@
-"""The trace that a request is part of, from its ``traceparent`` (W3C Trace Context § 3.2)."""
+"""The trace that a request is part of, from its ``traceparent`` (W3C Trace Context § 3.2).
+
+It is held by the task that serves the request, and by those which that one starts.
+"""
 
 import re
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-__all__ = ["trace_id"]
+from structlog.contextvars import bind_contextvars
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["join_trace", "trace_id", "trace_metadata"]
 
 # A later version may go on after a dash; "ff" is none. An id is not all zeros.
 _TRACEPARENT = re.compile(
@@ -22,3 +32,23 @@ def trace_id(traceparent: str) -> str | None:
     if match is None or (match["version"] == "00" and match["more"]):
         return None
     return match["trace"]
+
+
+_traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+
+def join_trace(traceparents: "Sequence[str]") -> None:
+    """Be part of the trace that a request's headers name, from now to the end of the task.
+
+    Every line that is logged then has its ``trace_id``. A malformed value is ignored, and so are
+    several: nobody knows which of them is meant.
+    """
+    if len(traceparents) == 1 and (trace := trace_id(traceparents[0])) is not None:
+        _traceparent.set(traceparents[0])
+        bind_contextvars(trace_id=trace)
+
+
+def trace_metadata() -> dict[str, str] | None:
+    """Return what tells the next service of the trace, if there is one."""
+    traceparent = _traceparent.get()
+    return None if traceparent is None else {"traceparent": traceparent}

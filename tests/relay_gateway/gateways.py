@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import trio
 from anyio.abc import ByteStream
+from grpclib.events import RecvRequest, listen
 
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, memory_pair
@@ -26,6 +27,11 @@ async def gateway_to(
 ) -> AsyncGenerator[Client]:
     """Start the application on a channel of its own, which it opens and closes."""
     server, wire = Server([model]), wire or Wire()
+
+    async def note_trace(request: RecvRequest) -> None:  # noqa: ASYNC124 - grpclib awaits it
+        model.traceparents.append(cast("str | None", request.metadata.get("traceparent")))
+
+    listen(server, RecvRequest, note_trace)
     async with trio.open_nursery() as nursery:
 
         async def connect() -> ByteStream:

@@ -32,6 +32,8 @@ class Model(AiServiceBase):
         self._scripts = list(scripts)
         self._says_done = says_done
         self.requests: list[GenerateRequest] = []
+        #: What each call named as its trace.
+        self.traceparents: list[str | None] = []
         #: When each call had to end, on trio's clock.
         self.deadlines: list[float] = []
         #: Tokens that the transport has asked for.

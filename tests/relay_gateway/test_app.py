@@ -37,7 +37,7 @@ STREAM_HEADERS = [
 CORS_HEADERS = [
     ("access-control-allow-origin", "*"),
     ("access-control-allow-methods", "GET, POST, OPTIONS"),
-    ("access-control-allow-headers", "Content-Type"),
+    ("access-control-allow-headers", "Content-Type, traceparent"),
 ]
 
 
@@ -113,6 +113,16 @@ async def test_body_of_a_request_may_take_longer_than_its_answer() -> None:
             ASK, method="POST", body=[b'{"prompt": "hi"}', b" ", b" "], is_whole=True
         )
     assert texts(exchange.body) == ["x"]
+
+
+async def test_a_trace_is_passed_on_to_the_model() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    model = Model(["x"])
+    async with gateway_to(model) as client:
+        for headers in ([("traceparent", trace)], [], [("traceparent", "nonsense")]):
+            client.start(ASK, headers=headers)
+            await wait_all_tasks_blocked()
+    assert model.traceparents == [trace, None, None]
 
 
 async def test_head_does_not_ask_the_model() -> None:
