@@ -121,24 +121,24 @@ class Client:
     """Sends requests to an application that has been started."""
 
     def __init__(self, application: Application, nursery: trio.Nursery) -> None:
-        self._application = application
+        self.application = application
         self._nursery = nursery
 
     async def send(self, target: str, **request: Any) -> Exchange:  # noqa: ANN401 - Exchange's
         """Send a request and read the whole response."""
         exchange = Exchange(target, **request)
-        await exchange.run(self._application)
+        await exchange.run(self.application)
         assert exchange.is_complete
         return exchange
 
     async def run(self, exchange: Exchange) -> None:
         """Send a request until its response is over, or the application's call of it is."""
-        await exchange.run(self._application)
+        await exchange.run(self.application)
 
     def start(self, target: str, **request: Any) -> Exchange:  # noqa: ANN401 - Exchange's
         """Send a request, and let its response come."""
         exchange = Exchange(target, **request)
-        self._nursery.start_soon(exchange.run, self._application)
+        self._nursery.start_soon(exchange.run, self.application)
         return exchange
 
     async def metrics(self) -> dict[str, float]:

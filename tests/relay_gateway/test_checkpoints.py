@@ -1,0 +1,381 @@
+"""A request that is ended at each of its checkpoints: by its browser, its server, its model.
+
+See `tests/every_checkpoint.py`. The relay alone, the application at its ASGI boundary, and both
+behind hypercorn's connections over a socket pair. After each checkpoint one more request is made,
+on the same connection to the model unless that is what was lost.
+"""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import h11
+import pytest
+import trio
+from grpclib.const import Status
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
+from structlog.testing import capture_logs
+
+from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
+from grpclib_anyio.connection import ConnectionStatistics
+from grpclib_anyio.errors import TerminatedError
+from grpclib_anyio.testing import ChannelFor, MemoryStream
+from relay_gateway.ending import Cause
+from relay_gateway.hypercorn_trio import BoundedTCPServer
+from relay_gateway.relay import Limits, open_relay
+from relay_gateway.sse import TextEncoder
+from relay_proto.ai import GenerateRequest
+from tests.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
+from tests.grpclib_anyio.wires import check_resets
+from tests.leaks.registry import CONNECTIONS
+from tests.leaks.tasks import all_tasks
+from tests.relay_gateway.asgi import Client, Exchange
+from tests.relay_gateway.browsers import SMALL_BUFFER, Http1
+from tests.relay_gateway.clock import jump, on_mock_clock
+from tests.relay_gateway.event_stream import DONE, Event, parse, texts
+from tests.relay_gateway.gateways import ASK, gateway_to
+from tests.relay_gateway.models import Model, Step, Wire
+
+pytestmark = pytest.mark.trio(run=on_mock_clock)
+
+HI = GenerateRequest(prompt="hi", session_id="s")
+IDLE = ConnectionStatistics(streams=0, waiting_for_slot=0, unsent_bytes=0)
+DEADLINE = 2.0
+LIMITS = Limits(heartbeat=0.75, deadline=DEADLINE, channel_size=2)
+#: Little enough to fill everything between the model and the browser.
+SMALL = Configuration(http2_stream_window_size=300, max_outbox_size=300, initial_backoff=0)
+WHOLE = ["whole"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """An answer, and how long its browser waits before it reads."""
+
+    script: tuple[Step, ...]
+    pause: float = 0.0
+
+
+FLOOD: Iterable[Step] = ["x" * 200] * 8
+PHASES = {
+    "thinking": Phase((1.0, "one")),
+    "mid-stream": Phase(("one", 0.25, "two", 0.25, "three")),
+    "backpressured": Phase(tuple(FLOOD), pause=0.5),
+    "past the deadline": Phase(("one", DEADLINE)),
+    "done": Phase(("one",)),
+}
+
+
+class Script:
+    """The model's side: one answer that is under test, and whole ones."""
+
+    def __init__(self, phase: Phase) -> None:
+        self.phase = phase
+        self.model = Model(lambda: self._steps)
+        self.wire = Wire()
+        self.tokens = [step for step in phase.script if isinstance(step, str)]
+        self._steps: Iterable[Step] = WHOLE
+
+    @property
+    def streams(self) -> list[MemoryStream]:
+        return [cast("MemoryStream", connection.stream) for connection in self.wire.connections]
+
+    def begin(self) -> None:
+        """Let the next answer be the one that is under test."""
+        self._steps = self.phase.script
+        for connection in self.wire.connections:
+            connection.sent.clear()
+            connection.timed.clear()
+
+    def check(self) -> None:
+        """See that the model was stopped, by one reset at most; let the next answer be whole."""
+        assert len(self.model.ended) == len(self.model.requests)
+        for connection in self.wire.connections:
+            check_resets(connection.sent)
+        assert len(self.wire.resets) <= 1
+        self._steps = WHOLE
+
+    def check_body(self, body: bytes) -> None:
+        """See that what the browser has are whole events: tokens, and at most one end."""
+        assert not body or body.endswith(b"\n\n")
+        events = parse(body)
+        tokens = [event.data for event in events if event.type == "message"]
+        assert tokens == self.tokens[: len(tokens)]
+        assert all(event.type == "message" for event in events[:-1])
+
+
+def connection_is_lost(script: Script) -> None:
+    for stream in script.streams:
+        stream.reset_nowait()
+
+
+def model_resets(_: Script) -> None:
+    for connection in CONNECTIONS.on_the_servers_side:
+        for stream in list(connection.streams.values()):
+            stream.abort_nowait(TerminatedError(Status.CANCELLED, "reset"))
+
+
+def deadline_passes(_: Script) -> None:
+    jump(DEADLINE)
+
+
+#: What may happen on the model's side, and the cause that is recorded, unless all was over.
+MODEL_ENDS: dict[Callable[[Script], None], Cause] = {
+    connection_is_lost: Cause.MODEL_UNAVAILABLE,
+    model_resets: Cause.MODEL_ERROR,
+    deadline_passes: Cause.DEADLINE,
+}
+
+
+def check_cause(cause: Cause, body: bytes, end: Cause) -> None:
+    """See that the cause is the end's, or that of an answer which was over before."""
+    assert cause in {end, Cause.DONE, Cause.DEADLINE}
+    last = parse(body)[-1:]
+    if cause is Cause.DONE:
+        assert last == [DONE]
+    if last == [DONE]:
+        assert cause in {Cause.DONE, Cause.CLIENT_DISCONNECT, Cause.SHUTDOWN}
+
+
+# -- the relay ------------------------------------------------------------------------------------
+
+
+class Reading:
+    """A body that is read to its end, from a relay."""
+
+    def __init__(self, channel: Channel, pause: float = 0.0) -> None:
+        self.scope = trio.CancelScope()
+        self.body = b""
+        self._context = open_relay(channel, HI, TextEncoder(), LIMITS)
+        self._pause = pause
+
+    async def run(self) -> Cause:
+        """Read, and give the cause that is to be recorded."""
+        with self.scope:
+            async with self._context as relay:
+                self.relay = relay
+                await trio.sleep(self._pause)
+                with suppress(trio.EndOfChannel):
+                    while True:
+                        self.body += await relay.next_chunk()
+        return self.relay.cause(otherwise=Cause.CLIENT_DISCONNECT)
+
+
+@asynccontextmanager
+async def channel_to(script: Script) -> AsyncGenerator[Channel]:
+    """Connect to the model, once."""
+    async with ChannelFor(
+        [script.model], config=SMALL, server_config=SMALL, wrap=script.wire.wrap
+    ) as channel:
+        await Reading(channel).run()
+        await settled()
+        yield channel
+
+
+async def _relay_is_ended(
+    script: Script,
+    channel: Channel,
+    end: Callable[[Reading], None],
+    cause: Cause,
+    checkpoint: Checkpoint,
+) -> None:
+    tasks, connections = len(all_tasks()), len(script.wire.connections)
+    script.begin()
+    reading = Reading(channel, script.phase.pause)
+    with checkpoint.watched(lambda: end(reading)):
+        recorded = await reading.run()
+    await settled()
+    script.check()
+    script.check_body(reading.body)
+    check_cause(recorded, reading.body, cause)
+    assert channel.statistics() == IDLE
+    again = Reading(channel)
+    assert await again.run() is Cause.DONE
+    assert texts(again.body) == WHOLE
+    await settled()
+    assert len(all_tasks()) == tasks
+    assert cause is Cause.MODEL_UNAVAILABLE or len(script.wire.connections) == connections
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_relay_is_cancelled(phase: str, at_each_checkpoint: AtEachCheckpoint) -> None:
+    script = Script(PHASES[phase])
+    async with channel_to(script) as channel:
+        scenario = partial(
+            _relay_is_ended, script, channel, lambda it: it.scope.cancel(), Cause.CLIENT_DISCONNECT
+        )
+        await at_each_checkpoint("relay cancelled", scenario)
+
+
+@pytest.mark.parametrize("end", MODEL_ENDS)
+@pytest.mark.parametrize("phase", ["mid-stream", "backpressured"])
+async def test_model_of_a_relay_fails(
+    phase: str, end: Callable[[Script], None], at_each_checkpoint: AtEachCheckpoint
+) -> None:
+    script = Script(PHASES[phase])
+    async with channel_to(script) as channel:
+        scenario = partial(_relay_is_ended, script, channel, lambda _: end(script), MODEL_ENDS[end])
+        await at_each_checkpoint("relay's model failed", scenario)
+
+
+# -- the application, at its ASGI boundary --------------------------------------------------------
+
+
+class Asked:
+    """A request to the application, called as a server calls it."""
+
+    def __init__(self, client: Client) -> None:
+        self.exchange = Exchange(ASK)
+        self.scope = trio.CancelScope()
+        self.causes: list[Cause] = []
+        self._client = client
+
+    async def run(self) -> None:
+        with capture_logs() as logs, self.scope:
+            await self._client.run(self.exchange)
+        self.causes = causes_in(logs)
+
+
+def causes_in(logs: Iterable[Mapping[str, Any]]) -> list[Cause]:
+    """Return the causes that were recorded; no bug was."""
+    assert {line["log_level"] for line in logs} <= {"info"}
+    return [Cause(line["cause"]) for line in logs if line["event"] == "request ended"]
+
+
+def browser_leaves(asked: Asked, _: Script) -> None:
+    asked.exchange.leave()
+
+
+def server_stops(asked: Asked, _: Script) -> None:
+    asked.scope.cancel()
+
+
+def on_the_models_side(end: Callable[[Script], None]) -> Callable[[Any, Script], None]:
+    return lambda _, script: end(script)
+
+
+End = tuple[Callable[[Any, Script], None], Cause]
+ENDS: dict[str, End] = {
+    "browser leaves": (browser_leaves, Cause.CLIENT_DISCONNECT),
+    "server stops": (server_stops, Cause.SHUTDOWN),
+    **{end.__name__: (on_the_models_side(end), cause) for end, cause in MODEL_ENDS.items()},
+}
+
+
+async def _request_is_ended(script: Script, client: Client, end: End, point: Checkpoint) -> None:
+    tasks = len(all_tasks())
+    script.begin()
+    asked = Asked(client)
+    with point.watched(lambda: end[0](asked, script)):
+        await asked.run()
+    await settled()
+    script.check()
+    script.check_body(asked.exchange.body)
+    # Cancelled before it has been read, it is no request for an answer yet.
+    assert len(asked.causes) == 1 or (not asked.causes and not asked.exchange.status)
+    for cause in asked.causes:
+        check_cause(cause, asked.exchange.body, end[1])
+    assert texts((await client.send(ASK)).body) == WHOLE
+    await settled()
+    assert len(all_tasks()) == tasks
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("phase", ["thinking", "mid-stream", "past the deadline", "done"])
+async def test_request_is_ended(phase: str, end: str, at_each_checkpoint: AtEachCheckpoint) -> None:
+    script = Script(PHASES[phase])
+    settings = {"deadline_seconds": DEADLINE, "heartbeat_seconds": LIMITS.heartbeat}
+    async with gateway_to(script.model, script.wire, **settings) as client:
+        await client.send(ASK)
+        await settled()
+        scenario = partial(_request_is_ended, script, client, ENDS[end])
+        await at_each_checkpoint("request ended, at the ASGI boundary", scenario)
+
+
+# -- behind hypercorn's connections ---------------------------------------------------------------
+
+
+class Visit:
+    """A request by HTTP/1.1, on a connection of its own: a socket pair."""
+
+    def __init__(self, client: Client, pause: float = 0.0) -> None:
+        near, self.far = trio.socket.socketpair()
+        for socket in (near, self.far):
+            socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SMALL_BUFFER)
+        self.scope = trio.CancelScope()
+        self.causes: list[Cause] = []
+        self.events: list[Event] = []
+        self._browser = Http1(trio.SocketStream(self.far))
+        app = wrap_app(cast("Any", client.application), 0, "asgi")
+        self._stream = trio.SocketStream(near)
+        self._server = BoundedTCPServer(app, Config(), WorkerContext(None), {}, self._stream)
+        self._pause = pause
+
+    async def run(self) -> None:
+        with capture_logs() as logs:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._browse)
+                with self.scope:
+                    try:
+                        await self._server.run()
+                    finally:  # as trio.serve_listeners does
+                        await trio.aclose_forcefully(self._stream)
+        self.causes = causes_in(logs)
+
+    async def _browse(self) -> None:
+        # What ends a connection ends this, in one of these ways.
+        losses = (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError)
+        async with self._browser.stream:
+            with suppress(*losses):
+                await self._browser.send(ASK)
+                await self._browser.headers()
+                await trio.sleep(self._pause)
+                while event := await self._browser.event():
+                    self.events.append(event)
+
+
+def browser_closes(visit: Visit, _: Script) -> None:
+    with suppress(OSError):  # it has left already
+        visit.far.shutdown(trio.socket.SHUT_RDWR)
+
+
+VISIT_ENDS: dict[str, End] = {
+    "browser closes": (browser_closes, Cause.CLIENT_DISCONNECT),
+    "server stops": (server_stops, Cause.SHUTDOWN),
+}
+
+
+async def _visit_is_ended(script: Script, client: Client, end: End, point: Checkpoint) -> None:
+    tasks = len(all_tasks())
+    script.begin()
+    visit = Visit(client, script.phase.pause)
+    with point.watched(lambda: end[0](visit, script)):
+        await visit.run()
+    await settled()
+    script.check()
+    tokens = [event.data for event in visit.events if event.type == "message"]
+    assert tokens == script.tokens[: len(tokens)]
+    assert len(visit.causes) <= 1
+    for cause in visit.causes:
+        assert cause in {end[1], Cause.CLIENT_DISCONNECT, Cause.DONE}
+    again = Visit(client)
+    await again.run()
+    assert [event.data for event in again.events] == [*WHOLE, DONE.data]
+    assert again.causes == [Cause.DONE]
+    await settled()
+    assert len(all_tasks()) == tasks
+
+
+@pytest.mark.parametrize("end", VISIT_ENDS)
+@pytest.mark.parametrize("phase", ["thinking", "mid-stream", "backpressured", "done"])
+async def test_visit_is_ended(phase: str, end: str, at_each_checkpoint: AtEachCheckpoint) -> None:
+    script = Script(PHASES[phase])
+    async with gateway_to(script.model, script.wire) as client:
+        await client.send(ASK)
+        await settled()
+        scenario = partial(_visit_is_ended, script, client, VISIT_ENDS[end])
+        await at_each_checkpoint("request ended, behind hypercorn", scenario)
