@@ -76,7 +76,7 @@ DEFAULT = OWN if OWN in FOUND or not FOUND else FOUND[-1]
 @nox.session(python=SUPPORTED)
 def tests(session: nox.Session) -> None:
     """Run the tests on every supported Python that is there; arguments go to pytest."""
-    session.install(".[local]", *_group("test"))
+    session.install(".[local,anthropic,openai,ollama]", *_group("test"))
     session.install(*WEIGHTS)
     if session.python == DEFAULT:
         _measured(session)

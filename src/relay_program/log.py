@@ -1,15 +1,19 @@
 """Logs, the same for every program here: one line an event, as key=value or as JSON, on stderr.
 
-Libraries that log through :mod:`logging` come out in the same form.
+Libraries that log through :mod:`logging` come out in the same form. Keys from the environment are
+left out, whoever writes them.
 """
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from relay_program.secrecy import Secrets
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
@@ -98,7 +102,7 @@ def configure_logging(settings: LogSettings) -> None:
 
 def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
     renderer = structlog.processors.JSONRenderer() if form == "json" else _render_pairs
-    return structlog.stdlib.ProcessorFormatter(
+    return _SecretiveFormatter(
         foreign_pre_chain=foreign,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -106,6 +110,17 @@ def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
             renderer,
         ],
     )
+
+
+class _SecretiveFormatter(structlog.stdlib.ProcessorFormatter):
+    """Writes no key, whoever logs it: libraries log requests, and errors that show headers."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the base class's own
+        super().__init__(**options)
+        self._secrets = Secrets(os.environ)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._secrets.hidden_in(super().format(record))
 
 
 # Values are shown by their repr: what a caller sent can neither break the line nor steer the
