@@ -41,12 +41,12 @@ async def whole_answer(backend: Backend) -> tuple[list[str], Outcome]:
         return [piece async for piece in pieces], pieces.outcome
 
 
-async def failure_of(backend: Backend) -> tuple[list[str], BackendError]:
+async def failure_of(backend: Backend, prompt: str = PROMPT) -> tuple[list[str], BackendError]:
     """Give what came of an answer that fails, and the failure."""
     read: list[str] = []
 
     async def ask() -> None:
-        async with backend.stream(PROMPT, session_id="s") as pieces:
+        async with backend.stream(prompt, session_id="s") as pieces:
             async for piece in pieces:
                 read.append(piece)  # noqa: PERF401 - what comes before the failure counts
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 
+from relay_model.backends import openai
 from relay_model.outcome import FinishReason, Outcome, Usage
 from tests.relay_model.providers.asking import PROMPT, asked, whole_answer
 from tests.relay_model.providers.conftest import KEY
@@ -143,6 +144,13 @@ async def test_what_is_not_set_is_not_asked_for(wire: Wire) -> None:
     body = await body_of_a_request(wire)
     assert "temperature" not in {**body, **body.get("options", {})}
     assert "system" not in body
+
+
+async def test_openais_own_api_is_asked_in_its_newer_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai, "_OWN_HOST", "127.0.0.1")
+    body = await body_of_a_request(OPENAI, max_tokens=7)
+    assert body["max_completion_tokens"] == 7
+    assert "max_tokens" not in body
 
 
 # -- servers that speak OpenAI's API more or less ------------------------------------------------
