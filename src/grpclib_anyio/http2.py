@@ -14,6 +14,8 @@ test that says when it is no longer needed:
 - settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes;
 - the limit of concurrent streams is announced but not enforced here. h2 would end the whole
   connection when a client exceeds it before it can know of it; we refuse the one stream;
+- streams that are over are looked for when their number may have doubled. h2 walks over all streams
+  for each new one: with 10,000 open ones, longer than the rest of a request takes;
 - whoever writes to the socket is told whenever there is something to write.
 """
 
@@ -40,6 +42,8 @@ _DEFAULT_WINDOW = 65_535
 _FRAME_LENGTH_SIZE = 3
 _FRAME_HEADER_SIZE = 9
 _MAX_STREAM_ID = 2**31 - 1
+#: So few streams are never too many to keep when they are over.
+_LEAST_SWEEP = 64
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
@@ -106,6 +110,7 @@ class Http2(H2Connection):
         )
         self.decoder.max_header_list_size = config.max_header_list_size
         self._last_stream_id = _MAX_STREAM_ID
+        self._next_sweep = _LEAST_SWEEP
         self.initiate_connection()
         self._announce(config, client_side=client_side)
 
@@ -189,6 +194,13 @@ class Http2(H2Connection):
         event.last_stream_id = frame.last_stream_id
         event.additional_data = frame.additional_data
         return [], [event]
+
+    def _open_streams(self, remainder: int) -> int:
+        """Forget streams that are over; the count that h2 asks for is kept by ``Connection``."""
+        if len(self.streams) >= self._next_sweep:
+            super()._open_streams(remainder)
+            self._next_sweep = max(_LEAST_SWEEP, 2 * len(self.streams))
+        return 0
 
     def _handle_data_on_closed_stream(
         self, events: list[Event], exc: StreamClosedError, frame: DataFrame

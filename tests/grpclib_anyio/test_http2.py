@@ -10,6 +10,7 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event
 from h2.exceptions import ProtocolError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream
 from hyperframe.frame import (
     DataFrame,
     ExtensionFrame,
@@ -20,7 +21,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from grpclib_anyio.config import Configuration
+from grpclib_anyio.config import Configuration, for_client
 from grpclib_anyio.http2 import Http2
 from grpclib_anyio.testing import FrameParser
 
@@ -149,6 +150,44 @@ def test_h2_ends_the_connection_over_one_stream_too_many() -> None:
     client.send_headers(3, REQUEST)
     with pytest.raises(TooManyStreamsError):
         server.receive_data(client.data_to_send())
+
+
+def test_h2_walks_over_all_streams_for_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = pair()
+    for number in range(3):
+        client.send_headers(2 * number + 1, REQUEST)
+    looks = looks_at_streams(monkeypatch)
+    client.send_headers(7, REQUEST)
+    assert len(looks) == 3
+
+
+def test_ours_looks_at_each_stream_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Http2(for_client(None), client_side=True, on_output=lambda: None)
+    looks = looks_at_streams(monkeypatch)
+    for number in range(2000):
+        client.send_headers(2 * number + 1, REQUEST)
+    assert len(looks) < 2 * 2000
+
+
+def test_ours_forgets_streams_that_are_over() -> None:
+    client = Http2(for_client(None), client_side=True, on_output=lambda: None)
+    for number in range(1000):
+        client.send_headers(2 * number + 1, REQUEST)
+        client.reset_stream(2 * number + 1)
+    assert len(client.streams) <= 64
+
+
+def looks_at_streams(monkeypatch: pytest.MonkeyPatch) -> list[H2Stream]:
+    """Note each time that a stream is asked whether it is open."""
+    looks: list[H2Stream] = []
+    original = H2Stream.open
+
+    def observed(stream: H2Stream) -> bool:
+        looks.append(stream)
+        return bool(original.fget(stream))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(H2Stream, "open", property(observed))
+    return looks
 
 
 def test_h2_tells_nobody_that_there_is_something_to_write() -> None:
