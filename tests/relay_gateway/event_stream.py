@@ -32,6 +32,11 @@ class Parser:
         self._type = ""
         self._id = ""
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether what came so far ends within an event."""
+        return bool(self._unread or self._data or self._type)
+
     def feed(self, body: bytes) -> list[Event]:
         """Take bytes, and give the events that they complete."""
         self._unread += body

@@ -1,0 +1,287 @@
+"""Browsers on a network in memory, which leave in every way there is, each in one plain call.
+
+What they send goes out at once; what comes is read by :meth:`Browser.run`, a task of the browser's
+own, unless it is paused.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import h2.connection
+import h2.events
+import h2.settings
+import h11
+import trio
+from h2.errors import ErrorCodes
+
+from tests.cancellation.journal import Journal
+from tests.cancellation.network import Link
+from tests.relay_gateway.event_stream import Event, Parser
+
+TARGET = "/api/ai/stream?format=json&prompt=hi&session_id="
+
+
+class Exchange:
+    """One request and its response."""
+
+    def __init__(self, session: str) -> None:
+        """Begin."""
+        self.session = session
+        self.started = trio.current_time()
+        self.status: int | None = None
+        self.events: list[Event] = []
+        #: The response has come to its end as HTTP has it.
+        self.is_complete = False
+        #: The server has reset it (HTTP/2).
+        self.is_reset = False
+        #: The browser has left it.
+        self.is_left = False
+        self._parser = Parser()
+        self._changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether the last event lacks a part."""
+        return self._parser.is_torn
+
+    @property
+    def pings(self) -> int:
+        """Heartbeats so far."""
+        return len(self._parser.comments)
+
+    async def until(self, events: int) -> None:
+        """Wait for so many events."""
+        while len(self.events) < events and not self.is_complete:
+            await self._changed.park()
+
+    async def until_complete(self) -> None:
+        """Wait for the end of the response."""
+        while not self.is_complete:
+            await self._changed.park()
+
+    def take(self, data: bytes) -> None:
+        """Add a piece of the body."""
+        self.events += self._parser.feed(data)
+        self._changed.unpark_all()
+
+    def end(self) -> None:
+        """Take note of the end of the body."""
+        self.is_complete = True
+        self._changed.unpark_all()
+
+
+class Browser(ABC):
+    """One connection to the gateway."""
+
+    def __init__(self, link: Link, journal: Journal, name: str) -> None:
+        """Use the near end of ``link``."""
+        self.link = link
+        self.name = name
+        #: How the server ended the connection.
+        self.end: str | None = None
+        #: The browser has given it up.
+        self.is_left = False
+        self._journal = journal
+        self._stream = link.near
+        self._may_read = trio.Event()
+        self._may_read.set()
+        self._reading = trio.CancelScope()
+
+    # -- what it does ---------------------------------------------------------------------------
+
+    @abstractmethod
+    def ask(self, session: str) -> Exchange:
+        """Send a request."""
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._leave("closes")
+        self._stream.close_nowait()
+
+    def half_close(self) -> None:
+        """Send nothing more, and go on reading."""
+        self._journal.note(self.name, "half-closes")
+        self._leave_exchanges()
+        self._stream.send_eof_nowait()
+
+    def reset(self) -> None:
+        """Break the connection."""
+        self._leave("resets")
+        self._stream.close_nowait()
+        self.link.reset()
+
+    def cut(self) -> None:
+        """Lose the network."""
+        self._leave("loses the network")
+        self.link.cut()
+
+    def pause(self) -> None:
+        """Stop reading, until :meth:`resume`."""
+        self._journal.note(self.name, "stops reading")
+        self._may_read = trio.Event()
+        self._reading.cancel()
+
+    def resume(self) -> None:
+        """Go on reading."""
+        self._journal.note(self.name, "reads again")
+        self._may_read.set()
+
+    # -- what comes -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Read until the connection is over."""
+        while self.end is None and not self.is_left:
+            await self._may_read.wait()
+            with trio.CancelScope() as self._reading:
+                await self._read_once()
+
+    async def _read_once(self, max_bytes: int | None = None) -> None:
+        try:
+            data = await self._stream.receive_some(max_bytes)
+        except trio.BrokenResourceError:
+            self._end("reset")
+        except trio.ClosedResourceError:
+            pass
+        else:
+            if data:
+                self._receive(data)
+            else:
+                self._end("closed")
+
+    async def read_bytewise(self, until: bytes) -> None:
+        """Read as little as makes the gateway wait in the midst of writing ``until``."""
+        while until not in self.link.far.sending:
+            await self._read_once(1)
+            await trio.testing.wait_all_tasks_blocked()
+
+    @abstractmethod
+    def _receive(self, data: bytes) -> None:
+        """Interpret what has come."""
+
+    @abstractmethod
+    def _leave_exchanges(self) -> None:
+        """Take note that the browser has left them."""
+
+    def _end(self, how: str) -> None:
+        self._journal.note(self.name, f"sees its connection {how}")
+        self.end = how
+
+    def _leave(self, how: str) -> None:
+        self._journal.note(self.name, how)
+        self.is_left = True
+        self._leave_exchanges()
+
+    def _send(self, data: bytes) -> None:
+        try:
+            self._stream.send_nowait(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._journal.note(self.name, "cannot send any more")
+
+
+class Http1(Browser):
+    """HTTP/1.1: one request at a time."""
+
+    def __init__(self, link: Link, journal: Journal, name: str) -> None:
+        """Connect."""
+        super().__init__(link, journal, name)
+        self._http = h11.Connection(h11.CLIENT)
+        self._exchange: Exchange | None = None
+
+    def ask(self, session: str) -> Exchange:
+        """Send a request."""
+        self._journal.note(self.name, f"asks {session}")
+        self._exchange = Exchange(session)
+        request = h11.Request(method="GET", target=TARGET + session, headers=[("host", "gateway")])
+        data = self._http.send(request) or b""
+        self._send(data + (self._http.send(h11.EndOfMessage()) or b""))
+        return self._exchange
+
+    def _receive(self, data: bytes) -> None:
+        self._http.receive_data(data)
+        while not isinstance(event := self._http.next_event(), type):  # NEED_DATA and PAUSED
+            self._take(event)
+
+    def _take(self, event: object) -> None:
+        exchange = self._exchange
+        assert exchange is not None
+        if isinstance(event, h11.Response):
+            exchange.status = event.status_code
+        elif isinstance(event, h11.Data):
+            exchange.take(bytes(event.data))
+        elif isinstance(event, h11.EndOfMessage):
+            exchange.end()
+            if self._http.their_state is h11.DONE:
+                self._http.start_next_cycle()
+
+    def _leave_exchanges(self) -> None:
+        if self._exchange is not None:
+            self._exchange.is_left = True
+
+
+class Http2(Browser):
+    """HTTP/2: many requests at once."""
+
+    def __init__(
+        self, link: Link, journal: Journal, name: str, *, window: int | None = None
+    ) -> None:
+        """Connect, with prior knowledge; each stream may send ``window`` bytes ahead."""
+        super().__init__(link, journal, name)
+        self._h2 = h2.connection.H2Connection()
+        self._exchanges: dict[int, Exchange] = {}
+        if window is not None:
+            self._h2.local_settings = h2.settings.Settings(
+                initial_values={h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window}
+            )
+        self._h2.initiate_connection()
+        self._flush()
+
+    def ask(self, session: str) -> Exchange:
+        """Send a request."""
+        self._journal.note(self.name, f"asks {session}")
+        exchange = Exchange(session)
+        number = self._h2.get_next_available_stream_id()
+        self._exchanges[number] = exchange
+        headers = [(":method", "GET"), (":scheme", "http"), (":authority", "gateway")]
+        self._h2.send_headers(number, [*headers, (":path", TARGET + session)], end_stream=True)
+        self._flush()
+        return exchange
+
+    def cancel(self, exchange: Exchange) -> None:
+        """Reset a request's stream."""
+        self._journal.note(self.name, f"resets {exchange.session}")
+        exchange.is_left = True
+        number = next(n for n, candidate in self._exchanges.items() if candidate is exchange)
+        self._h2.reset_stream(number, ErrorCodes.CANCEL)
+        self._flush()
+
+    def _receive(self, data: bytes) -> None:
+        for event in self._h2.receive_data(data):
+            self._take(event)
+        self._flush()
+
+    def _take(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.ConnectionTerminated):
+            self._journal.note(self.name, "is told GOAWAY")
+            return
+        exchange = self._exchanges.get(getattr(event, "stream_id", None) or 0)
+        if exchange is None:
+            return
+        if isinstance(event, h2.events.ResponseReceived):
+            headers: dict[Any, Any] = dict(event.headers or ())
+            exchange.status = int(headers[b":status"])
+        elif isinstance(event, h2.events.DataReceived):
+            exchange.take(event.data or b"")
+            self._h2.acknowledge_received_data(
+                event.flow_controlled_length or 0, event.stream_id or 0
+            )
+        elif isinstance(event, h2.events.StreamEnded):
+            exchange.end()
+        elif isinstance(event, h2.events.StreamReset):
+            exchange.is_reset = True
+
+    def _leave_exchanges(self) -> None:
+        for exchange in self._exchanges.values():
+            exchange.is_left = True
+
+    def _flush(self) -> None:
+        self._send(self._h2.data_to_send())

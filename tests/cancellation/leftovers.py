@@ -1,0 +1,69 @@
+"""What a world must not hold once its requests are over: counted where the product counts it."""
+
+# These are the product's own insides, and hypercorn's: nothing else tells.
+# pyright: reportPrivateUsage=false
+# ruff: noqa: SLF001
+
+import re
+from collections.abc import Iterator
+
+from grpclib_anyio.connection import Connection, ConnectionStatistics
+from tests.cancellation.world import World
+
+_NOTHING = ConnectionStatistics(streams=0, waiting_for_slot=0, unsent_bytes=0)
+
+#: Tasks of a gateway that nobody uses, of its connections to the model, and of the tests.
+_LASTING = re.compile(
+    r"""
+      reader | writer | keepalive | <(client|server)\ connection> | connection\ to\ .*
+    | hypercorn\.(trio\.lifespan|utils)\..* | trio\._highlevel_serve_listeners\._serve_one_listener
+    | relay_gateway\.(app\.Gateway\.hold_channel | hypercorn_worker\..*)
+    | tests\..*
+    """,
+    re.VERBOSE,
+)
+
+
+def leftovers(world: World) -> list[str]:
+    """List what is left in a world to which no browser is connected any more."""
+    return [*_in_the_channel(world), *_in_windows(world), *_tasks(world), *_in_relays(world)]
+
+
+def _in_the_channel(world: World) -> Iterator[str]:
+    if (statistics := world.channel.statistics()) != _NOTHING:
+        yield f"the channel holds {statistics}"
+    for connection in world.channel._connector.connections:
+        if connection._open_count:
+            yield f"{connection._open_count} slots are taken"
+    for connection in world.served:
+        if (statistics := connection.statistics()) != _NOTHING:
+            yield f"the model's connection holds {statistics}"
+
+
+def _in_windows(world: World) -> Iterator[str]:
+    """Compare what each side may send with what the other side has not told it yet."""
+    clients = {c for c in world.channel._connector.connections if c.is_open}
+    servers = {c for c in world.served if c.is_open}
+    if len(clients) == len(servers) == 1:
+        yield from _in_window(*clients, *servers)
+        yield from _in_window(*servers, *clients)
+
+
+def _in_window(sender: Connection, receiver: Connection) -> Iterator[str]:
+    size = receiver._config.http2_connection_window_size
+    may_send = sender._h2.outbound_flow_control_window
+    if may_send + receiver._window.owed != max(size, 65_535):
+        yield f"{sender!r} may send {may_send} + {receiver._window.owed} bytes of {size}"
+
+
+def _tasks(world: World) -> Iterator[str]:
+    yield from (f"task {name}" for name in world.tasks() if not _LASTING.fullmatch(name))
+
+
+def _in_relays(world: World) -> Iterator[str]:
+    for relay in world.relays:
+        statistics = relay._receive.statistics()
+        if statistics.open_send_channels or statistics.open_receive_channels:
+            yield f"a request's channel: {statistics}"
+        if statistics.current_buffer_used:
+            yield f"{statistics.current_buffer_used} events"

@@ -1,0 +1,268 @@
+"""Browsers, the gateway and the model in one trio run, on a network in memory.
+
+Everything in between is the product as it ships: hypercorn's worker with our bounds on it, the
+application with its own channel, and the transport's server. What is replaced are the sockets on
+both sides of the gateway.
+"""
+
+import errno
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import Any
+from unittest import mock
+
+import hypercorn.trio.run
+import trio
+from hypercorn.config import Config, Sockets
+from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
+from structlog.testing import capture_logs
+
+import grpclib_anyio.server
+import relay_gateway.relay
+from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
+from grpclib_anyio.connection import Connection
+from grpclib_anyio.testing import ChannelOver
+from relay_gateway import hypercorn_trio, hypercorn_worker
+from relay_gateway.app import create_app
+from relay_gateway.relay import Relay
+from relay_gateway.settings import GatewaySettings
+from tests.cancellation.browsers import Browser, Http1, Http2
+from tests.cancellation.journal import Journal
+from tests.cancellation.models import Models
+from tests.cancellation.network import BUFFER_SIZE, End, Link, Weather
+
+
+class _Listener(trio.abc.Listener[End]):
+    """Where browsers connect."""
+
+    def __init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[End](1000)
+
+    def connect_nowait(self, end: End) -> None:
+        self._send.send_nowait(end)
+
+    async def accept(self) -> End:
+        return await self._receive.receive()
+
+    async def aclose(self) -> None:
+        self._receive.close()
+        await trio.lowlevel.checkpoint()
+
+
+class _Replacing:
+    """A module with something of it replaced, for those who look it up by this name."""
+
+    def __init__(self, module: object, **replaced: object) -> None:
+        self._module = module
+        self.__dict__.update(replaced)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a module's
+        return getattr(self._module, name)
+
+
+class World:
+    """One gateway, its model, and the browsers that come."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        settings: GatewaySettings,
+        journal: Journal,
+        weather: Callable[[], Weather | None],
+        config: Configuration,
+    ) -> None:
+        """Prepare; see :func:`open_world`."""
+        self.journal = journal
+        #: The log, by structlog.
+        self.log: list[Any] = []
+        #: Errors that libraries have logged.
+        self.complaints: list[str] = []
+        self.browsers: list[Browser] = []
+        self.models = Models(self.journal, nursery, self._link_to_model, config)
+        self.channel: ChannelOver
+        #: All that were opened, and the model's side of all connections to it.
+        self.relays: list[Relay] = []
+        self.served: list[Connection] = []
+        self.settings = settings
+        self.sigterm = trio.Event()
+        self.gateway_stopped = trio.Event()
+        #: Bytes that may be on their way to the next browser that connects.
+        self.buffer_size = BUFFER_SIZE
+        #: Bytes of one HTTP/2 stream that the next browser takes ahead; HTTP/2's default if None.
+        self.window: int | None = None
+        self._weather = weather
+        self._nursery = nursery
+        self._listener = _Listener()
+        self._ends: dict[int, End] = {}
+
+    # -- browsers -------------------------------------------------------------------------------
+
+    def browse(self, *, http2: bool = False) -> Browser:
+        """Connect a browser."""
+        link = Link(self._weather(), back_size=self.buffer_size)
+        self._ends[link.far.socket.fileno()] = link.far
+        name = f"browser:{len(self.browsers)}"
+        if http2:
+            browser: Browser = Http2(link, self.journal, name, window=self.window)
+        else:
+            browser = Http1(link, self.journal, name)
+        self.browsers.append(browser)
+        self._listener.connect_nowait(link.far)
+        self._nursery.start_soon(browser.run)
+        return browser
+
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        """Start a task of a test's own."""
+        self._nursery.start_soon(function)
+
+    # -- what is recorded -----------------------------------------------------------------------
+
+    def causes(self, session: str) -> list[str]:
+        """Give the causes that have been recorded for a session."""
+        return [str(line["cause"]) for line in self._ends_in_log(session)]
+
+    def recorded(self, session: str) -> list[float]:
+        """Give when they were."""
+        return [float(line["time"]) for line in self._ends_in_log(session)]
+
+    def _ends_in_log(self, session: str) -> Iterator[Any]:
+        for line in self.log:
+            if line["event"] == "request ended" and line["session_id"] == session:
+                yield line
+
+    # -- the gateway ----------------------------------------------------------------------------
+
+    def terminate(self) -> None:
+        """Send SIGTERM to the gateway."""
+        self.journal.note("gateway", "gets SIGTERM")
+        self.sigterm.set()
+
+    async def run_gateway(  # noqa: ASYNC114, ASYNC128 - started once, and hypercorn says so
+        self, *, task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve until SIGTERM, as the programs do."""
+        config = Config()
+        config.errorlog = logging.getLogger("hypercorn.error")
+        with self._on_the_network():
+            application = wrap_app(create_app(self.settings), config.wsgi_max_body_size, "asgi")
+            await hypercorn_worker.serve(
+                application,
+                config,
+                sockets=Sockets([], [], []),
+                shutdown_trigger=self.sigterm.wait,
+                task_status=task_status,
+            )
+        self.journal.note("gateway", "has stopped")
+        self.gateway_stopped.set()
+
+    @contextmanager
+    def _on_the_network(self) -> Generator[None]:
+        """Replace the sockets, and keep what a test looks at; each where it is looked up."""
+        in_trio = _Replacing(trio, serve_listeners=self._serve_listeners)
+        in_os = _Replacing(os, write=self._write)
+        with ExitStack() as patches:
+            for place, names in (
+                (hypercorn.trio.run, {"trio": in_trio}),
+                (hypercorn_trio, {"os": in_os}),
+                # The application makes its channel itself, and so its settings are the real ones.
+                (sys.modules[create_app.__module__], {"Channel": self._channel_to}),
+                (relay_gateway.relay, {"Relay": self._relay}),
+                (grpclib_anyio.server, {"Connection": self._served}),
+            ):
+                patches.enter_context(mock.patch.dict(place.__dict__, names))
+            yield
+
+    async def _serve_listeners(
+        self,
+        handler: Any,  # noqa: ANN401 - trio's
+        _listeners: list[Any],
+        *,
+        handler_nursery: trio.Nursery,
+    ) -> None:
+        await trio.serve_listeners(handler, [self._listener], handler_nursery=handler_nursery)
+
+    def _write(self, descriptor: int, data: bytes) -> int:
+        try:
+            size = self._ends[descriptor].send_nowait(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise OSError(errno.EPIPE, "broken") from error
+        if not size:
+            raise BlockingIOError
+        return size
+
+    def _channel_to(self, _host: str, _port: int, *, config: Configuration) -> Channel:
+        self.channel = ChannelOver(self.models.connect, config=config)
+        return self.channel
+
+    def _relay(self, *arguments: Any) -> Relay:  # noqa: ANN401 - Relay's
+        self.relays.append(Relay(*arguments))
+        return self.relays[-1]
+
+    def _served(self, *arguments: Any, **more: Any) -> Connection:  # noqa: ANN401 - Connection's
+        self.served.append(Connection(*arguments, **more))
+        return self.served[-1]
+
+    def _link_to_model(self, _where: str) -> Link:
+        return Link(self._weather())
+
+    # -- what is left ---------------------------------------------------------------------------
+
+    def tasks(self) -> Counter[str]:
+        """Name the tasks of the world."""
+        names: Counter[str] = Counter()
+        waiting = [self._nursery]
+        while waiting:
+            for task in waiting.pop().child_tasks:
+                names[task.name] += 1
+                waiting.extend(task.child_nurseries)
+        return names
+
+
+class _Complaints(logging.Handler):
+    def __init__(self, complaints: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self._complaints = complaints
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._complaints.append(self.format(record))
+
+
+@asynccontextmanager
+async def open_world(
+    *,
+    weather: Callable[[], Weather | None] = lambda: None,
+    model: Configuration | None = None,
+    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+) -> AsyncGenerator[World]:
+    """Start the gateway and the model; leaving it ends all, also when they hang."""
+    journal = Journal()
+
+    def stamp(_logger: Any, _method: str, line: Any) -> Any:  # noqa: ANN401 - structlog's
+        journal.note("gateway", f"{line['event']}: {line.get('session_id')} {line.get('cause')}")
+        line["time"] = trio.current_time()
+        return line
+
+    with capture_logs([stamp]) as log:
+        async with trio.open_nursery() as nursery:
+            configuration = model or Configuration()
+            world = World(nursery, GatewaySettings(**settings), journal, weather, configuration)
+            world.log = log
+            with _complaints_in(world.complaints):
+                await nursery.start(world.run_gateway)
+                yield world
+                nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def _complaints_in(complaints: list[str]) -> Generator[None]:
+    handler = _Complaints(complaints)
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
