@@ -5,10 +5,13 @@ Some things in hypercorn 0.18 defeat what a relay promises:
 - ``TCPServer.protocol_send`` writes under an unbounded shield. A client that stops reading holds
   its request past every deadline, and the whole server past its shutdown.
 - ``StreamBuffer.pop`` wakes a paused sender although it took nothing. With HTTP/2's window at
-  zero, the buffer of a client that does not read grows without a bound.
+  zero, the buffer of a client that does not read grows without a bound. Bounded, its sender waits
+  for good: nothing is written that could time out.
 - An exception in one connection leaves the nursery of all: a client of HTTP/2 ends the whole
   worker with one frame, such as a path that is not ASCII. ``H2Protocol`` raises one of its own
   when a request's body goes on after its response.
+- The timer of an idle connection is restarted in the task of the request that is over, and with
+  quart-trio that task is cancelled right then. A connection that had a request was never closed.
 - ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
   the connection are cut off, and neither the client nor the application is told.
 
@@ -19,6 +22,7 @@ looked at it refuses. A test for each says when upstream no longer needs it.
 
 import os
 import sys
+from contextlib import suppress
 from importlib.metadata import version
 from math import inf
 from typing import Any
@@ -27,11 +31,20 @@ import hypercorn.protocol
 import hypercorn.protocol.h2
 import hypercorn.trio.run
 import trio
+from h2.errors import ErrorCodes
 from h2.events import RequestReceived
-from hypercorn.events import Closed, Event, RawData
+from h2.exceptions import ProtocolError
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.h2 import BUFFER_LOW_WATER, H2Protocol, StreamBuffer
+from hypercorn.protocol.h2 import (
+    BUFFER_HIGH_WATER,
+    BUFFER_LOW_WATER,
+    BufferCompleteError,
+    H2Protocol,
+    StreamBuffer,
+)
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.typing import Event as IOEvent
 from structlog.stdlib import get_logger
 
 from .hypercorn_worker import DrainingContext, Worker, current_worker, serve_on_command_line
@@ -75,6 +88,11 @@ class BoundedTCPServer(TCPServer):
         """Write bytes to the client, or do what else the protocol asks for."""
         if isinstance(event, RawData):
             await self._send(event.data)
+        elif isinstance(event, Updated):
+            # Restarts the timer of an idle connection, often in the application's task: its answer
+            # is over, it is told so, and quart-trio cancels it. Half restarted is no timer at all.
+            with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
+                await super().protocol_send(event)
         else:
             await super().protocol_send(event)
 
@@ -172,6 +190,31 @@ class ContainedH2Protocol(H2Protocol):
             self.streams.pop(request.stream_id or 0, None)
             raise
 
+    async def stream_send(self, event: StreamEvent) -> None:  # noqa: ASYNC910 - as hypercorn's
+        """Send what the application gives, or give up a stream that its client does not read."""
+        try:
+            await super().stream_send(event)
+        except trio.TooSlowError:
+            with suppress(ProtocolError):  # it is over already
+                self.connection.reset_stream(event.stream_id, ErrorCodes.CANCEL)
+            await self._flush()
+            await self._close_stream(event.stream_id)
+            await self._window_updated(event.stream_id)  # has the sending task drop the buffer
+            await self._say_if_idle()
+
+    async def handle(self, event: Event) -> None:  # noqa: ASYNC910 - as hypercorn's
+        """Take what comes from the client."""
+        had_streams = not self.idle
+        await super().handle(event)
+        if had_streams:
+            await self._say_if_idle()
+
+    async def _say_if_idle(self) -> None:  # noqa: ASYNC910 - as hypercorn's
+        # Only a stream that the application ends makes hypercorn look at this. One that is reset
+        # would leave the connection without its timer, and so for good.
+        if self.idle and not self.closed:
+            await self.send(Updated(idle=True))
+
 
 class _Streams(dict[int, Any]):
     """The streams by number; one that is over takes what still comes for it, and drops it."""
@@ -186,17 +229,47 @@ class _FinishedStream:
 
 
 class BoundedStreamBuffer(StreamBuffer):
-    """What one HTTP/2 stream has to send: 32 KiB and the chunk that went over it."""
+    """What one HTTP/2 stream has to send: 32 KiB and the chunk that went over it.
 
-    async def push(self, data: bytes) -> None:
+    Both waits raise ``TooSlowError`` when the client takes nothing for ``write_timeout`` seconds.
+    """
+
+    write_timeout = 30.0
+
+    def __init__(self, event_class: type[IOEvent]) -> None:
+        """Start empty."""
+        super().__init__(event_class)
+        self._last_taken = -inf
+
+    async def push(self, data: bytes) -> None:  # noqa: ASYNC910 - see the docstring
         """Add a chunk, then wait while there is too much."""
-        await self._paused.clear()
-        await super().push(data)
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._wait(self._paused)
+
+    async def drain(self) -> None:  # noqa: ASYNC910 - see the docstring
+        """Wait until the client has taken all."""
+        await self._wait(self._is_empty)
+
+    async def _wait(self, event: IOEvent) -> None:  # noqa: ASYNC910 - likewise
+        self._last_taken = trio.current_time()
+        while not event.is_set():
+            deadline = self._last_taken + self.write_timeout
+            if trio.current_time() >= deadline:
+                raise trio.TooSlowError
+            with trio.move_on_at(deadline):
+                await event.wait()
 
     async def pop(self, max_length: int) -> bytes:
         """Take up to ``max_length`` bytes; the sender goes on when little is left."""
         data = bytes(self.buffer[:max_length])
         del self.buffer[:max_length]
+        if data:
+            self._last_taken = trio.current_time()
         if len(self.buffer) < BUFFER_LOW_WATER:
             await self._paused.set()
         if not self.buffer:
@@ -216,7 +289,7 @@ def install(*, write_timeout: float) -> None:
         known = ", ".join(f"{prefix}*" for prefix in _KNOWN_VERSIONS)
         text = f"hypercorn {installed} is not known to relay_gateway.hypercorn_trio, only {known}"
         raise RuntimeError(text)
-    BoundedTCPServer.write_timeout = write_timeout
+    BoundedTCPServer.write_timeout = BoundedStreamBuffer.write_timeout = write_timeout
     # By name, where hypercorn looks them up when it makes one.
     hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
     hypercorn.trio.run.__dict__["WorkerContext"] = DrainingContext

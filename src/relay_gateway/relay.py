@@ -153,6 +153,8 @@ class Relay:
         try:
             chunk = await self._receive.receive()
         except trio.EndOfChannel:
+            # A write that failed does not raise: hypercorn has us cancelled, and this lets it.
+            await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - cancelled, it was not the end
             self._is_delivered = True
             raise
         self._last_chunk = trio.current_time()
