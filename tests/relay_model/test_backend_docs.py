@@ -35,7 +35,7 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metadata.mkdir()
     (metadata / "METADATA").write_text("Name: program-backend\nVersion: 1.0\n", encoding="utf-8")
     (metadata / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n", encoding="utf-8")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "program_backend", raising=False)
 
 
@@ -56,11 +56,13 @@ async def test_it_answers(tmp_path: Path) -> None:
 
 async def test_leaving_it_ends_the_program(tmp_path: Path) -> None:
     settings = program(tmp_path, "echo $$; exec sleep 60")
+    pid = ""
     with anyio.fail_after(10), anyio.CancelScope() as scope:
         async with open_backend(settings) as backend, backend.stream("x", session_id="") as pieces:
             pid = (await anext(pieces)).strip()
             scope.cancel()
             await anext(pieces)
+    assert pid
     assert not await anyio.Path("/proc", pid).exists()
 
 
