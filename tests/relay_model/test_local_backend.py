@@ -139,6 +139,7 @@ async def test_leaving_stops_the_engine_while_it_reads_a_prompt(engine: Engine) 
     assert scope.cancelled_caught
     # There are 29 batches in it.
     assert counted.steps <= 3
+    assert await whole_answer(LocalBackend(engine, local_settings(max_tokens=3)), "Hi")
 
 
 async def test_a_prompt_that_exceeds_the_context_is_refused(engine: Engine) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -70,7 +71,8 @@ def test_asked_it_can_end_in_its_own_time(number: int, code: int, name: str) -> 
         kill_self(number)
         await asked.wait()
 
-    assert run(main, **{name: asked.set}) == code
+    options: dict[str, Any] = {name: asked.set}
+    assert run(main, **options) == code
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
