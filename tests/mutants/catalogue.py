@@ -1,0 +1,554 @@
+"""The mutants: for each trap of docs/cancellation.md, the code that falls into it.
+
+In the order of the document. Where a trap bites in several places, each has a mutant of its own.
+"""
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["MUTANTS", "WITHOUT_MUTANT"]
+
+#: Traps that no code of the product can fall into, and why.
+WITHOUT_MUTANT = {
+    22: "of Quart's test client: the tests do not use it",
+}
+
+_RELAY = "src/relay_gateway/relay.py"
+_BODY = "src/relay_gateway/body.py"
+_APP = "src/relay_gateway/app.py"
+_ENDING = "src/relay_gateway/ending.py"
+_SSE = "src/relay_gateway/sse.py"
+_RECORD = "src/relay_gateway/record.py"
+_HYPERCORN = "src/relay_gateway/hypercorn_trio.py"
+_PAGE = "src/relay_gateway/static/app.js"
+_CONNECTION = "src/grpclib_anyio/connection.py"
+_CONNECTOR = "src/grpclib_anyio/connector.py"
+_CLIENT_CALL = "src/grpclib_anyio/client_call.py"
+_CLIENT = "src/grpclib_anyio/client.py"
+_SERVER_CALL = "src/grpclib_anyio/server_call.py"
+_MESSAGE_STREAM = "src/grpclib_anyio/message_stream.py"
+_STUBS = "src/grpclib_anyio/betterproto_stubs.py"
+_COMPAT = "src/grpclib_anyio/betterproto_compat.py"
+_KEEPALIVE = "src/grpclib_anyio/keepalive.py"
+_HTTP2 = "src/grpclib_anyio/http2.py"
+_SERVING = "src/relay_model/serving.py"
+_GENERATION = "src/relay_model/backends/generation.py"
+
+_TEST_RELAY = "tests/relay_gateway/test_relay.py::"
+_TEST_APP = "tests/relay_gateway/test_app.py::"
+_TEST_HTTP = "tests/relay_gateway/test_http.py::"
+_TEST_SSE = "tests/relay_gateway/test_sse.py::"
+_TEST_HYPERCORN = "tests/relay_gateway/test_hypercorn_trio.py::"
+_TEST_PROGRAMS = "tests/relay_gateway/test_programs.py::"
+_TEST_PAGE = "tests/e2e/test_page.py::"
+_TEST_CLIENT = "tests/grpclib_anyio/test_client.py::"
+_TEST_CONNECTION = "tests/grpclib_anyio/test_connection.py::"
+_TEST_SERVER = "tests/grpclib_anyio/test_server.py::"
+_TEST_STUBS = "tests/grpclib_anyio/test_stubs.py::"
+_TEST_WAITS = "tests/grpclib_anyio/test_waits.py::"
+_TEST_FLOW = "tests/grpclib_anyio/test_flow_control.py::"
+_TEST_KEEPALIVE = "tests/grpclib_anyio/test_keepalive.py::"
+_TEST_GENERATION = "tests/relay_model/test_generation.py::"
+
+MUTANTS = [
+    # -- scopes and generators --------------------------------------------------------------------
+    Mutant(
+        1,
+        "the body is a generator around the relay's nursery",
+        _APP,
+        right="response = Response(RelayBody(relay, record), headers=_STREAM_HEADERS)",
+        wrong="""\
+async def chunks():
+            async with relay as opened:
+                record.relay = opened
+                while True:
+                    try:
+                        yield await opened.next_chunk()
+                    except trio.EndOfChannel:
+                        return
+
+        response = Response(chunks(), headers=_STREAM_HEADERS)""",
+        tests=(
+            f"{_TEST_APP}test_browser_that_reads_nothing_and_leaves",
+            f"{_TEST_APP}test_deadline_is_recorded_for_a_browser_that_reads_nothing",
+        ),
+    ),
+    Mutant(
+        2,
+        "a call holds a scope for its deadline",
+        _CLIENT_CALL,
+        right="""\
+        \"\"\"Begin; nothing is sent yet.\"\"\"
+        return self""",
+        wrong="""\
+        self._held = anyio.CancelScope(deadline=self._deadline or float("inf")).__enter__()
+        return self""",
+        tests=(
+            f"{_TEST_CLIENT}test_deadline_passes_while_the_generator_is_suspended",
+            f"{_TEST_CLIENT}test_deadline_while_the_server_thinks",
+        ),
+    ),
+    Mutant(
+        3,
+        "a handler's generator is left to the garbage collector",
+        _COMPAT,
+        right="                await messages.aclose()",
+        wrong="                pass",
+        tests=(f"{_TEST_SERVER}test_generator_is_closed_when_the_client_resets",),
+    ),
+    Mutant(
+        3,
+        "a stub's answer that is closed keeps its call",
+        _STUBS,
+        right="        self._end()\n        self._call.release_nowait()\n\n    async def _start",
+        wrong="        self._end()\n\n    async def _start",
+        tests=(f"{_TEST_STUBS}test_left_with_aclosing", f"{_TEST_STUBS}test_left_by_break"),
+    ),
+    Mutant(
+        4,
+        "an await in __aexit__ without a shield",
+        _GENERATION,
+        right="with anyio.move_on_after(self._stop_seconds, shield=True):",
+        wrong="with anyio.move_on_after(self._stop_seconds):",
+        tests=("tests/relay_model/test_generation.py",),
+    ),
+    Mutant(
+        4,
+        "a connection that is closed in a cancelled scope sends nothing more",
+        _CONNECTION,
+        right="self._scope = anyio.CancelScope(shield=True)",
+        wrong="self._scope = anyio.CancelScope()",
+        tests=(f"{_TEST_SERVER}test_stopping_the_server_tells_its_clients",),
+    ),
+    Mutant(
+        5,
+        "async with on a channel's end",
+        _RELAY,
+        right="    with receive:\n        async with trio.open_nursery",
+        wrong="    async with receive:\n        async with trio.open_nursery",
+        tests=(f"{_TEST_RELAY}test_leaving_with_an_error_in_a_cancelled_scope_passes_it_on",),
+    ),
+    Mutant(
+        6,
+        "the heartbeat shares the reader's end of the channel",
+        _RELAY,
+        right="nursery.start_soon(relay.beat, send.clone())",
+        wrong="nursery.start_soon(relay.beat, send)",
+        tests=(
+            f"{_TEST_RELAY}test_nothing_follows_the_last_event",
+            f"{_TEST_RELAY}test_done_is_the_last_of_a_full_channel",
+        ),
+    ),
+    Mutant(
+        6,
+        "the heartbeat outlives the reader",
+        _RELAY,
+        right="            self._heartbeat.cancel()\n",
+        wrong="",
+        tests=(f"{_TEST_RELAY}test_after_the_last_chunk_there_is_none",),
+    ),
+    # -- the gRPC connection ----------------------------------------------------------------------
+    Mutant(
+        7,
+        "a call that is left resets nothing",
+        _MESSAGE_STREAM,
+        right="        self._wire.reset_nowait(self, code)\n        self._inbox.clear()",
+        wrong="        self._inbox.clear()",
+        tests=(f"{_TEST_CLIENT}test_cancel_while_the_server_thinks",),
+    ),
+    Mutant(
+        7,
+        "a call that is left is reset with NO_ERROR",
+        _MESSAGE_STREAM,
+        right="def release_nowait(self, code: ErrorCodes = ErrorCodes.CANCEL)",
+        wrong="def release_nowait(self, code: ErrorCodes = ErrorCodes.NO_ERROR)",
+        tests=(f"{_TEST_CLIENT}test_cancel_in_mid_stream",),
+    ),
+    Mutant(
+        7,
+        "a call that is cancelled and then left gives two slots back",
+        _CONNECTION,
+        right="        stream.is_reset = True\n        # A frame with END_STREAM",
+        wrong="        # A frame with END_STREAM",
+        tests=(
+            f"{_TEST_CONNECTION}test_slot_of_a_call_that_is_cancelled_and_left_is_given_back_once",
+        ),
+    ),
+    Mutant(
+        8,
+        "the connection's window is credited for live streams only",
+        _CONNECTION,
+        right="        if increment := self._window.credit(size):",
+        wrong="""\
+        known = event.stream_id in self.streams
+        if known and (increment := self._window.credit(size)):""",
+        tests=(f"{_TEST_CLIENT}test_data_that_crosses_our_reset_is_credited_to_the_connection",),
+    ),
+    Mutant(
+        9,
+        "a call writes to the socket itself",
+        _MESSAGE_STREAM,
+        right="        self._wire.send_nowait(self)\n\n    def resend_nowait",
+        wrong="""\
+        self._wire.send_nowait(self)
+        self._wire._fill()
+        if data := self._wire._h2.data_to_send():
+            await self._wire.transport.send(data)
+
+    def resend_nowait""",
+        tests=("tests/grpclib_anyio/test_checkpoints.py",),
+    ),
+    Mutant(
+        10,
+        "the reader waits until a call has taken its messages",
+        _CONNECTION,
+        right="                self._receive(data)\n",
+        wrong="""\
+                self._receive(data)
+                while any(len(s._inbox.messages) > 1 for s in self.streams.values()):
+                    await anyio.sleep(0.01)
+""",
+        tests=(f"{_TEST_RELAY}test_one_browser_that_does_not_read_holds_up_no_other",),
+    ),
+    Mutant(
+        11,
+        "a waiter that is cancelled keeps its place in the queue",
+        _CONNECTION,
+        right="""\
+        except BaseException:
+            del self._slot_queue[turn]
+            self._admit()
+            raise""",
+        wrong="""\
+        except BaseException:
+            raise""",
+        tests=(f"{_TEST_CONNECTION}test_cancelled_waiter_gives_up_its_place",),
+    ),
+    Mutant(
+        11,
+        "a waiter that is cancelled as it is admitted keeps the turn",
+        _CONNECTION,
+        right="""\
+            del self._slot_queue[turn]
+            self._admit()
+            raise""",
+        wrong="""\
+            del self._slot_queue[turn]
+            raise""",
+        tests=(f"{_TEST_CONNECTION}test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on",),
+    ),
+    Mutant(
+        12,
+        "a lost connection wakes no call",
+        _CONNECTION,
+        right="stream.fail(unprocessed(error) if stream in self._unsent else error.copy())",
+        wrong="stream.error = error",
+        tests=(f"{_TEST_WAITS}test_client",),
+    ),
+    Mutant(
+        12,
+        "a lost connection wakes nobody who waits for a slot",
+        _CONNECTION,
+        right="""\
+        for turn in self._slot_queue:
+            turn.set()""",
+        wrong="",
+        tests=(f"{_TEST_WAITS}test_client",),
+    ),
+    Mutant(
+        12,
+        "a failure wakes who receives and not who sends",
+        _MESSAGE_STREAM,
+        right="        self._received.notify()\n        self._sent.notify()\n",
+        wrong="        self._received.notify()\n",
+        tests=(f"{_TEST_WAITS}test_client", f"{_TEST_WAITS}test_server"),
+    ),
+    Mutant(
+        13,
+        "a reset at the deadline is somebody else's doing",
+        _MESSAGE_STREAM,
+        right="DeadlineExceededError() if self._is_late(error) else error",
+        wrong="error",
+        tests=(f"{_TEST_CLIENT}test_deadline_and_reset_at_one_instant",),
+    ),
+    Mutant(
+        14,
+        "a client that was told of too many pings goes on",
+        _CONNECTOR,
+        right="self.config = replace(self.config, _keepalive_time=2 * time)",
+        wrong="pass",
+        tests=(f"{_TEST_KEEPALIVE}test_too_many_pings_doubles_the_interval",),
+    ),
+    Mutant(
+        14,
+        "pings without data are sent without a limit",
+        _KEEPALIVE,
+        right="        if self._pings_without_data == 0:\n            return True",
+        wrong="        if True:\n            return True",
+        tests=(f"{_TEST_KEEPALIVE}test_pings_without_data_are_limited",),
+    ),
+    # -- the HTTP side ----------------------------------------------------------------------------
+    Mutant(
+        15,
+        "a write to a browser takes as long as it takes",
+        _HYPERCORN,
+        right="deadline = min(trio.current_time() + self.write_timeout, self._last_write_deadline)",
+        wrong="deadline = inf",
+        tests=(f"{_TEST_HYPERCORN}test_a_client_that_reads_nothing_loses_its_connection",),
+    ),
+    Mutant(
+        15,
+        "a write in progress holds up the shutdown",
+        _HYPERCORN,
+        right="                scope.deadline = min(scope.deadline, self._last_write_deadline)",
+        wrong="                pass",
+        tests=(f"{_TEST_HYPERCORN}test_shutdown_does_not_wait_for_a_client_that_reads_nothing",),
+    ),
+    Mutant(
+        16,
+        "a paused sender goes on although nothing was taken",
+        _HYPERCORN,
+        right="        await self._paused.clear()\n        await super().push(data)",
+        wrong="        await self._paused.set()\n        await super().push(data)",
+        tests=(f"{_TEST_HYPERCORN}test_what_one_http2_client_does_not_read_is_bounded",),
+    ),
+    Mutant(
+        17,
+        "nobody takes note of http.disconnect",
+        _RECORD,
+        right='client_left = client_left or message["type"] == "http.disconnect"',
+        wrong="client_left = client_left or False",
+        tests=(f"{_TEST_APP}test_browser_that_leaves_is_recorded",),
+    ),
+    Mutant(
+        18,
+        "Quart's own timeout",
+        _APP,
+        right="        response.timeout = None",
+        wrong="        pass",
+        tests=(f"{_TEST_APP}test_answer_may_take_longer_than_a_minute",),
+    ),
+    Mutant(
+        19,
+        "a body that is no ResponseBody",
+        _BODY,
+        right="class RelayBody(ResponseBody):",
+        wrong="class RelayBody:",
+        tests=(f"{_TEST_APP}test_stream",),
+    ),
+    Mutant(
+        20,
+        "a failure is left to whoever reports the group",
+        _RELAY,
+        right='            _log.exception("relay failed")\n            return INTERNAL',
+        wrong="            raise",
+        tests=(f"{_TEST_RELAY}test_bug_is_logged_and_ends_with_an_event",),
+    ),
+    Mutant(
+        21,
+        "a failure of the model ends the stream without an event",
+        _RELAY,
+        right="            return ending_of(error)",
+        wrong="            raise",
+        tests=(f"{_TEST_RELAY}test_status_becomes_a_message_for_a_person",),
+    ),
+    # -- what browsers and proxies add ------------------------------------------------------------
+    Mutant(
+        23,
+        "a token with a line break is written as it is",
+        _SSE,
+        right='return _LINE_BREAK.sub("\\ndata: ", text)',
+        wrong="return text",
+        tests=(f"{_TEST_SSE}test_token_arrives_as_it_was_sent",),
+    ),
+    Mutant(
+        23,
+        "no space after the colon",
+        _SSE,
+        right='return f"data: {text}\\n\\n".encode()',
+        wrong='return f"data:{text}\\n\\n".encode()',
+        tests=(f"{_TEST_SSE}test_token_arrives_as_it_was_sent",),
+    ),
+    Mutant(
+        24,
+        "a page that does not close a stream that was lost",
+        _PAGE,
+        right="    this.#source.close();\n    clearInterval",
+        wrong="    clearInterval",
+        tests=(f"{_TEST_PAGE}test_lost_gateway_is_told_in_words_and_not_asked_again",),
+    ),
+    Mutant(
+        25,
+        "a page that takes the connection's error for the gateway's",
+        _PAGE,
+        right='typeof event.data === "string" ? event.data : this.#connectionProblem()',
+        wrong="event.data",
+        tests=(f"{_TEST_PAGE}test_lost_gateway_is_told_in_words_and_not_asked_again",),
+    ),
+    Mutant(
+        26,
+        "the heartbeat begins with the first token",
+        _RELAY,
+        right="            while True:\n                await trio.sleep_until",
+        wrong="""\
+            while self.first_token is None:
+                await trio.sleep(0.01)
+            while True:
+                await trio.sleep_until""",
+        tests=(f"{_TEST_RELAY}test_heartbeat_begins_with_the_request",),
+    ),
+    Mutant(
+        27,
+        "a heartbeat extends the deadline",
+        _RELAY,
+        right="with trio.move_on_at(self.started + self._limits.deadline):",
+        wrong="with trio.move_on_at(self.started + self._limits.deadline) as self.late:",
+        also=(
+            ("timeout=self.started + self._limits.deadline - trio.current_time(),", ""),
+            (
+                "                    _send_if_room(send, sse.PING)",
+                """\
+                    _send_if_room(send, sse.PING)
+                    self.late.deadline = trio.current_time() + self._limits.deadline""",
+            ),
+        ),
+        tests=(f"{_TEST_RELAY}test_deadline_is_not_extended_by_pings",),
+    ),
+    Mutant(
+        28,
+        "a proxy may hold a stream back",
+        _APP,
+        right='    "X-Accel-Buffering": "no",\n',
+        wrong="",
+        tests=(f"{_TEST_APP}test_stream",),
+    ),
+    Mutant(
+        28,
+        "a proxy may rewrite a stream",
+        _APP,
+        right='"Cache-Control": "no-cache, no-transform"',
+        wrong='"Cache-Control": "no-cache"',
+        tests=(f"{_TEST_APP}test_stream",),
+    ),
+    Mutant(
+        29,
+        "the reader is a task that nobody waits for",
+        _RELAY,
+        right="nursery.start_soon(relay.read, send, model, prompt)",
+        wrong="trio.lowlevel.spawn_system_task(relay.read, send, model, prompt)",
+        tests=(f"{_TEST_RELAY}test_leaving_resets_the_model",),
+    ),
+    # -- found while building ---------------------------------------------------------------------
+    Mutant(
+        30,
+        "a shield around the exit of a task group",
+        _CONNECTION,
+        right="""\
+        self._tasks.cancel_scope.shield = True  # bounded: close_nowait has set a deadline
+        # Not told of the body's exception, the task group does not wrap it in a group.
+        await self._tasks.__aexit__(None, None, None)""",
+        wrong="""\
+        with anyio.CancelScope(shield=True):
+            await self._tasks.__aexit__(None, None, None)""",
+        tests=(f"{_TEST_CLIENT}test_cancelling_around_a_channel_resets_its_calls_and_says_goaway",),
+    ),
+    Mutant(
+        31,
+        "the deadline wakes the call and not who waits for the browser",
+        _RELAY,
+        right="with trio.move_on_at(self.started + self._limits.deadline):",
+        wrong="with trio.CancelScope():",
+        tests=(f"{_TEST_RELAY}test_deadline_while_the_browser_reads_nothing",),
+    ),
+    Mutant(
+        32,
+        "a handler's error beside its cancellation goes on",
+        _SERVER_CALL,
+        right="            raise rest or group from None",
+        wrong="            raise",
+        tests=(f"{_TEST_SERVER}test_handler_that_fails_while_the_server_is_stopped",),
+    ),
+    Mutant(
+        33,
+        "h2 reads all frames before the first one is handled",
+        _HTTP2,
+        right="                yield from self._receive_frame(frame)",
+        wrong="                events.extend(self._receive_frame(frame))",
+        also=(
+            (
+                "        buffer = self._frames\n",
+                "        buffer, events = self._frames, []\n",
+            ),
+            (
+                "            buffer.refuse_oversized()\n",
+                """\
+            buffer.refuse_oversized()
+            yield from events
+""",
+            ),
+        ),
+        tests=(
+            "tests/grpclib_anyio/test_checkpoints.py",
+            f"{_TEST_FLOW}test_large_message_and_a_reset_in_one_read",
+        ),
+    ),
+    Mutant(
+        34,
+        "two counts of one window",
+        _HTTP2,
+        right="    def _handle_data_on_closed_stream(",
+        wrong="    def _handle_data_on_closed_stream_by_ourselves(",
+        tests=(
+            f"{_TEST_FLOW}test_data_on_finished_and_on_reset_streams_leaves_the_connection_window",
+        ),
+    ),
+    Mutant(
+        35,
+        "an attempt is noted before what starts it can fail",
+        _CONNECTOR,
+        right="        tasks = self.tasks\n        if self._attempt is None:",
+        wrong="        if self._attempt is None:",
+        also=(
+            (
+                "            tasks.start_soon(self._run,",
+                "            self.tasks.start_soon(self._run,",
+            ),
+        ),
+        tests=(f"{_TEST_CLIENT}test_channel_outside_async_with_says_so",),
+    ),
+    Mutant(
+        36,
+        "the rest of a write is cancelled",
+        _HYPERCORN,
+        right="with trio.CancelScope(shield=True, deadline=deadline) as scope:",
+        wrong="with trio.CancelScope(deadline=deadline) as scope:",
+        tests=(f"{_TEST_HYPERCORN}test_a_write_that_has_begun_is_finished_by_a_cancelled_task",),
+    ),
+    Mutant(
+        37,
+        "a write that fails leaves the reader parked",
+        _HYPERCORN,
+        right="            self._reading.cancel()",
+        wrong="            pass",
+        tests=(
+            _TEST_PROGRAMS
+            + "test_nothing_is_left_of_a_browser_that_left_behind_a_pipelined_request",
+        ),
+    ),
+    Mutant(
+        38,
+        "a deadline on another clock than the loop's",
+        _CLIENT,
+        right="return anyio.current_time() + min(remaining) if remaining else None",
+        wrong="return time.monotonic() + min(remaining) if remaining else None",
+        also=(("import ssl as ssl_module\n", "import ssl as ssl_module\nimport time\n"),),
+        tests=(f"{_TEST_CLIENT}test_deadline_while_the_server_thinks",),
+    ),
+    Mutant(
+        39,
+        "a channel is closed before its sender is cancelled",
+        _RELAY,
+        right="    with receive:\n        async with trio.open_nursery() as nursery:\n",
+        wrong="    async with trio.open_nursery() as nursery:\n        with receive:\n",
+        tests=(f"{_TEST_RELAY}test_leaving_while_the_reader_is_between_two_tokens",),
+    ),
+]
