@@ -30,7 +30,9 @@ _VERDICTS = {_PASSED: "SURVIVED", _FAILED: "killed"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the mutants of the traps named on the command line, or all, and return the exit code."""
-    parser = argparse.ArgumentParser(prog="mutants", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="mutants", description="Break the product on purpose, and see that tests notice."
+    )
     parser.add_argument("traps", nargs="*", type=int, help="numbers in docs/cancellation.md")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     options = parser.parse_args(arguments)

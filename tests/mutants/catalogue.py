@@ -55,7 +55,7 @@ MUTANTS = [
         1,
         "the body is a generator around the relay's nursery",
         _APP,
-        right="response = Response(RelayBody(relay, record), headers=_STREAM_HEADERS)",
+        right="response = Response(RelayBody(relay, record, self.shutdown), headers=_STREAM_HEADERS)",
         wrong="""\
 async def chunks():
             async with relay as opened:
@@ -299,8 +299,8 @@ async def chunks():
         15,
         "a write in progress holds up the shutdown",
         _HYPERCORN,
-        right="                scope.deadline = min(scope.deadline, self._last_write_deadline)",
-        wrong="                pass",
+        right="            scope.deadline = min(scope.deadline, self._last_write_deadline)",
+        wrong="            pass",
         tests=(f"{_TEST_HYPERCORN}test_shutdown_does_not_wait_for_a_client_that_reads_nothing",),
     ),
     Mutant(
@@ -400,17 +400,11 @@ async def chunks():
         27,
         "a heartbeat extends the deadline",
         _RELAY,
-        right="with trio.move_on_at(self.started + self._limits.deadline):",
-        wrong="with trio.move_on_at(self.started + self._limits.deadline) as self.late:",
-        also=(
-            ("timeout=self.started + self._limits.deadline - trio.current_time(),", ""),
-            (
-                "                    _send_if_room(send, sse.PING)",
-                """\
+        right="                    _send_if_room(send, sse.PING)",
+        wrong="""\
                     _send_if_room(send, sse.PING)
-                    self.late.deadline = trio.current_time() + self._limits.deadline""",
-            ),
-        ),
+                    self._answer.deadline = trio.current_time() + self._limits.deadline""",
+        also=(("timeout=self.started + self._limits.deadline - trio.current_time(),", ""),),
         tests=(f"{_TEST_RELAY}test_deadline_is_not_extended_by_pings",),
     ),
     Mutant(
@@ -455,8 +449,8 @@ async def chunks():
         31,
         "the deadline wakes the call and not who waits for the browser",
         _RELAY,
-        right="with trio.move_on_at(self.started + self._limits.deadline):",
-        wrong="with trio.CancelScope():",
+        right="trio.CancelScope(deadline=self.started + limits.deadline)",
+        wrong="trio.CancelScope()",
         tests=(f"{_TEST_RELAY}test_deadline_while_the_browser_reads_nothing",),
     ),
     Mutant(
