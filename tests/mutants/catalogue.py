@@ -31,6 +31,8 @@ _COMPAT = "src/grpclib_anyio/betterproto_compat.py"
 _KEEPALIVE = "src/grpclib_anyio/keepalive.py"
 _HTTP2 = "src/grpclib_anyio/http2.py"
 _SERVING = "src/relay_model/serving.py"
+_HTTP_CLIENT = "src/relay_model/backends/http_client.py"
+_GENERATORS = "src/relay_model/backends/generators.py"
 _GENERATION = "src/relay_model/backends/generation.py"
 
 _TEST_RELAY = "tests/relay_gateway/test_relay.py::"
@@ -47,6 +49,7 @@ _TEST_STUBS = "tests/grpclib_anyio/test_stubs.py::"
 _TEST_WAITS = "tests/grpclib_anyio/test_waits.py::"
 _TEST_FLOW = "tests/grpclib_anyio/test_flow_control.py::"
 _TEST_KEEPALIVE = "tests/grpclib_anyio/test_keepalive.py::"
+_TEST_PROVIDERS = "tests/relay_model/providers/test_cancellation.py::"
 _TEST_GENERATION = "tests/relay_model/test_generation.py::"
 
 MUTANTS = [
@@ -55,9 +58,11 @@ MUTANTS = [
         1,
         "the body is a generator around the relay's nursery",
         _APP,
-        right="response = Response(RelayBody(relay, record, self.shutdown), headers=_STREAM_HEADERS)",
+        right="Response(RelayBody(relay, record, self.shutdown), headers=_STREAM_HEADERS)",
         wrong="""\
-async def chunks():
+None
+
+        async def chunks():
             async with relay as opened:
                 record.relay = opened
                 while True:
@@ -307,8 +312,8 @@ async def chunks():
         16,
         "a paused sender goes on although nothing was taken",
         _HYPERCORN,
-        right="        await self._paused.clear()\n        await super().push(data)",
-        wrong="        await self._paused.set()\n        await super().push(data)",
+        right="            await self._paused.clear()\n            await self._wait(self._paused)",
+        wrong="            await self._wait(self._paused)",
         tests=(f"{_TEST_HYPERCORN}test_what_one_http2_client_does_not_read_is_bounded",),
     ),
     Mutant(
@@ -544,5 +549,37 @@ async def chunks():
         right="    with receive:\n        async with trio.open_nursery() as nursery:\n",
         wrong="    async with trio.open_nursery() as nursery:\n        with receive:\n",
         tests=(f"{_TEST_RELAY}test_leaving_while_the_reader_is_between_two_tokens",),
+    ),
+    Mutant(
+        40,
+        "a socket whose TLS is cancelled is left to the garbage collector",
+        _HTTP_CLIENT,
+        right='        elif step == "start_tls.failed":\n            await self._close()',
+        wrong='        elif step == "start_tls.failed":\n            pass',
+        tests=(f"{_TEST_PROVIDERS}test_while_tls_is_set_up",),
+    ),
+    Mutant(
+        40,
+        "a connection that is cancelled on its way to the pool stays in it",
+        _HTTP_CLIENT,
+        right="            await self._close_if_cancelled()",
+        wrong="            pass",
+        tests=(f"{_TEST_PROVIDERS}test_at_every_step_over_tls",),
+    ),
+    Mutant(
+        41,
+        "requests wait in the client's pool",
+        _HTTP_CLIENT,
+        right="max_connections=None",
+        wrong="max_connections=1",
+        tests=(f"{_TEST_PROVIDERS}test_others_go_on",),
+    ),
+    Mutant(
+        42,
+        "a library's generators are left to the garbage collector",
+        _GENERATORS,
+        right="                    await generator.aclose()",
+        wrong="                    pass",
+        tests=(f"{_TEST_PROVIDERS}test_with_tokens_that_nobody_has_read",),
     ),
 ]
