@@ -465,11 +465,11 @@ class Connection:
         if stream := self.streams.get(event.stream_id):
             stream.headers_received(cast("Headers", event.headers))
 
-    def _bytes_received(self, stream_id: int, data: bytes) -> None:
-        """Take a DATA frame that h2 has not made an event of."""
-        if increment := self._window.credit(len(data)):
+    def _bytes_received(self, stream_id: int, data: bytes, size: int) -> None:
+        """Take a DATA frame that h2 has not made an event of, see ``OnData``."""
+        if increment := self._window.credit(size):
             self._h2.increment_flow_control_window(increment)
-        if stream := self.streams.get(stream_id):
+        if data and (stream := self.streams.get(stream_id)):
             stream.data_received(data, 0)
 
     def _data_received(self, event: h2_events.DataReceived) -> None:

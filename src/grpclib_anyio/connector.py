@@ -19,6 +19,7 @@ from .config import Configuration
 from .connection import Connection
 from .errors import TerminatedError, unavailable
 from .message_stream import Headers, MessageStream
+from .on_trio import direct
 from .tls import wrap_tls
 from .wakeup import Wakeup
 
@@ -55,7 +56,7 @@ class Address:
 
     async def _wrap(self, stream: ByteStream) -> ByteStream:
         if self.ssl is None:
-            return stream  # noqa: ASYNC910 - who connected has waited
+            return direct(stream)  # noqa: ASYNC910 - who connected has waited
         secured = await wrap_tls(stream, self.ssl, hostname=self.tls_name or self.host)
         if secured.extra(TLSAttribute.alpn_protocol) != "h2":
             await anyio.aclose_forcefully(secured)

@@ -33,7 +33,7 @@ from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, RstStreamFrame, SettingsFrame
 
 from .config import Configuration
-from .data_frames import DataFrames
+from .data_frames import DataFrames, OnData
 
 __all__ = ["Http2"]
 
@@ -82,7 +82,7 @@ class Http2(H2Connection):
         *,
         client_side: bool,
         on_output: Callable[[], None],
-        on_data: Callable[[int, bytes], None] | None = None,
+        on_data: OnData | None = None,
     ) -> None:
         """Prepare the preface and SETTINGS; ``on_output`` is called when bytes are queued.
 
@@ -167,6 +167,8 @@ class Http2(H2Connection):
         while start < len(data):
             if not self._frames.is_within_frame:
                 start = self._data_frames.take(data, start)
+                if start == len(data):
+                    return
             stop = self._frames.find_end(data, start)
             yield data[start:stop]
             start = stop

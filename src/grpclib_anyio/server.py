@@ -38,6 +38,7 @@ from .config import for_server
 from .connection import Connection
 from .drain import Drain
 from .message_stream import MessageStream
+from .on_trio import direct
 from .peer import Peer
 from .server_call import Method, Services, Stream, run_call
 from .tls import wrap_tls
@@ -232,6 +233,6 @@ async def _endure(reason: BaseException | None) -> None:  # noqa: ASYNC910 - acc
 
 async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
     if ssl is None:
-        return transport  # noqa: ASYNC910 - there is no handshake
+        return direct(transport)  # noqa: ASYNC910 - there is no handshake
     with anyio.fail_after(_HANDSHAKE_TIMEOUT):
         return await wrap_tls(transport, ssl)

@@ -1,6 +1,6 @@
 """The one way in which a task of the transport waits for another to change something."""
 
-import anyio
+from .on_trio import Event, event
 
 __all__ = ["Wakeup"]
 
@@ -17,7 +17,7 @@ class Wakeup:
 
     def __init__(self) -> None:
         """Make a wake-up that nobody waits for; needs no running event loop."""
-        self._event: anyio.Event | None = None
+        self._event: Event | None = None
 
     @property
     def is_awaited(self) -> bool:
@@ -27,7 +27,7 @@ class Wakeup:
     async def wait(self) -> None:
         """Wait for the next ``notify``; a checkpoint, and safe to cancel."""
         if self._event is None:
-            self._event = anyio.Event()
+            self._event = event()
         await self._event.wait()
 
     def notify(self) -> None:

@@ -10,6 +10,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from grpclib_anyio.messages import maker
 from relay_model.errors import BackendError
 from relay_model.measure import Measure, Metrics
 from relay_model.turns import Turns
@@ -30,6 +31,8 @@ __all__ = ["AiService", "Answer"]
 _DEADLINE_SLACK_SECONDS = 0.1
 
 _NANOSECONDS = 1_000_000_000
+
+_response = maker(GenerateResponse)
 
 
 class AiService(AiServiceBase):
@@ -169,7 +172,7 @@ class _Responses:
             self._measure.outcome = self._pieces.outcome
             return _last_message(self._measure.outcome)
         self._measure.count()
-        return GenerateResponse(token=piece)
+        return _response(token=piece)
 
 
 class Answer:
