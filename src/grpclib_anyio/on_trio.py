@@ -49,7 +49,7 @@ class DirectSocket(ByteStream):
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
         """The attributes of anyio's stream: the addresses."""
-        return self._stream.extra_attributes
+        return self._stream.extra_attributes  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - anyio leaves it open
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """Wait until bytes have arrived and return them, ``max_bytes`` at most; a checkpoint.
