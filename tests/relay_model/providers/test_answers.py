@@ -16,7 +16,7 @@ from tests.relay_model.providers.wires import ANTHROPIC, OLLAMA, OPENAI, Wire
 pytestmark = pytest.mark.trio
 
 # Characters of several bytes, and what ends a line in Unicode but not in these formats.
-WORDS = ("Once ", "upon\n\n", "\U0001f469\u200d\U0001f680 \u65e5\u672c", "data: x", "caf\u00e9")
+WORDS = ("Once ", "upon\n\n", "\U0001f469\u200d\U0001f680 \u65e5\u672c", "data: x", "caf\u00e9\u2028")
 
 WHOLE = (list(WORDS), Outcome(FinishReason.STOP, Usage(5, 3)))
 

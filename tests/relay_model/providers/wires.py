@@ -56,16 +56,21 @@ class Wire:
         return Reply((body,), status, {**JSON, **named})
 
 
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _named(event: Mapping[str, Any]) -> bytes:
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+    return f"event: {event['type']}\ndata: {_json(event)}\n\n".encode()
 
 
 def _unnamed(event: Mapping[str, Any]) -> bytes:
-    return f"data: {json.dumps(event)}\n\n".encode()
+    return f"data: {_json(event)}\n\n".encode()
 
 
 def _line(event: Mapping[str, Any]) -> bytes:
-    return json.dumps(event).encode() + b"\n"
+    # Go's encoder escapes the separators of lines and paragraphs.
+    return _json(event).replace("\u2028", "\\u2028").encode() + b"\n"
 
 
 EVENT_STREAM = {"content-type": "text/event-stream; charset=utf-8"}
