@@ -16,7 +16,13 @@ from tests.relay_model.providers.wires import ANTHROPIC, OLLAMA, OPENAI, Wire
 pytestmark = pytest.mark.trio
 
 # Characters of several bytes, and what ends a line in Unicode but not in these formats.
-WORDS = ("Once ", "upon\n\n", "\U0001f469\u200d\U0001f680 \u65e5\u672c", "data: x", "caf\u00e9\u2028")
+WORDS = (
+    "Once ",
+    "upon\n\n",
+    "\U0001f469\u200d\U0001f680 \u65e5\u672c",
+    "data: x",
+    "caf\u00e9\u2028",
+)
 
 WHOLE = (list(WORDS), Outcome(FinishReason.STOP, Usage(5, 3)))
 
@@ -46,17 +52,16 @@ async def test_each_piece_is_there_as_soon_as_it_was_sent(wire: Wire) -> None:
         assert await anext(pieces, None) is None
 
 
-@pytest.mark.parametrize("size", [1, 7, 1000])
-async def test_chunks_may_end_anywhere(wire: Wire, size: int) -> None:
-    reply = wire.reply(*chopped(wire.answer(*WORDS), size))
-    async with asked(wire, reply) as (backend, _):
-        assert await whole_answer(backend) == WHOLE
-
-
-async def test_lines_may_end_in_both_ways(wire: Wire) -> None:
-    reply = wire.reply(*chopped(wire.answer(*WORDS).replace(b"\n", b"\r\n"), 5))
-    async with asked(wire, reply) as (backend, _):
-        assert await whole_answer(backend) == WHOLE
+async def test_chunks_may_end_anywhere_and_lines_in_both_ways(wire: Wire) -> None:
+    unix = wire.answer(*WORDS)
+    replies = [
+        wire.reply(*chopped(answer, size))
+        for answer in (unix, unix.replace(b"\n", b"\r\n"))
+        for size in (1, 7, 1000)
+    ]
+    async with asked(wire, *replies) as (backend, _):
+        for _ in replies:
+            assert await whole_answer(backend) == WHOLE
 
 
 async def test_pings_and_comments_are_not_text(wire: Wire) -> None:

@@ -20,32 +20,33 @@ INTERNALS = "at layer 7 of node gpu-12"
 # -- refused with a status ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("status", "expected"),
-    [
-        (400, Status.INVALID_ARGUMENT),
-        (401, Status.UNAUTHENTICATED),
-        (402, Status.RESOURCE_EXHAUSTED),
-        (403, Status.PERMISSION_DENIED),
-        (404, Status.NOT_FOUND),
-        (413, Status.INVALID_ARGUMENT),
-        (418, Status.INTERNAL),
-        (422, Status.INVALID_ARGUMENT),
-        (429, Status.RESOURCE_EXHAUSTED),
-        (500, Status.UNAVAILABLE),
-        (502, Status.UNAVAILABLE),
-        (504, Status.UNAVAILABLE),
-        (529, Status.RESOURCE_EXHAUSTED),
-    ],
-)
-async def test_each_status_has_its_meaning(wire: Wire, status: int, expected: Status) -> None:
-    async with asked(wire, wire.refusal(status, INTERNALS), retries=0) as (backend, _):
-        read, failure = await failure_of(backend)
-    assert (read, failure.status, failure.retry_after) == ([], expected, None)
-    assert INTERNALS not in failure.message
-    assert failure.detail is not None
-    assert failure.detail.startswith(f"HTTP {status}: ")
-    assert INTERNALS in failure.detail
+MEANINGS = {
+    400: Status.INVALID_ARGUMENT,
+    401: Status.UNAUTHENTICATED,
+    402: Status.RESOURCE_EXHAUSTED,
+    403: Status.PERMISSION_DENIED,
+    404: Status.NOT_FOUND,
+    413: Status.INVALID_ARGUMENT,
+    418: Status.INTERNAL,
+    422: Status.INVALID_ARGUMENT,
+    429: Status.RESOURCE_EXHAUSTED,
+    500: Status.UNAVAILABLE,
+    502: Status.UNAVAILABLE,
+    504: Status.UNAVAILABLE,
+    529: Status.RESOURCE_EXHAUSTED,
+}
+
+
+async def test_each_status_has_its_meaning(wire: Wire) -> None:
+    replies = [wire.refusal(status, INTERNALS) for status in MEANINGS]
+    async with asked(wire, *replies, retries=0) as (backend, _):
+        for status, expected in MEANINGS.items():
+            read, failure = await failure_of(backend)
+            assert (read, failure.status, failure.retry_after) == ([], expected, None)
+            assert INTERNALS not in failure.message
+            assert failure.detail is not None
+            assert failure.detail.startswith(f"HTTP {status}: ")
+            assert INTERNALS in failure.detail
 
 
 async def test_an_ollama_server_with_a_full_queue_is_busy() -> None:
@@ -137,12 +138,13 @@ async def test_the_provider_may_say_that_it_is_of_use(wire: Wire) -> None:
         assert (await whole_answer(backend))[0] == ["x"]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-async def test_what_will_not_change_is_not_tried_again(status: int) -> None:
-    reply = ANTHROPIC.refusal(status, retry_after="0")
-    async with asked(ANTHROPIC, reply) as (backend, server):
-        await failure_of(backend)
-    assert len(server.exchanges) == 1
+async def test_what_will_not_change_is_not_tried_again() -> None:
+    statuses = 400, 401, 402, 403, 404, 413, 422
+    replies = [ANTHROPIC.refusal(status, retry_after="0") for status in statuses]
+    async with asked(ANTHROPIC, *replies) as (backend, server):
+        for _ in statuses:
+            await failure_of(backend)
+    assert len(server.exchanges) == len(statuses)
 
 
 async def test_there_is_no_attempt_that_the_deadline_would_cut_off(wire: Wire) -> None:
@@ -195,9 +197,8 @@ async def test_an_overload_before_the_first_token_is_tried_again(
         assert (await whole_answer(backend))[0] == ["x"]
 
 
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
+async def test_servers_put_openais_errors_in_many_ways() -> None:
+    errors: list[tuple[Any, Status]] = [
         ({"error": {"code": 400, "message": "no"}}, Status.INVALID_ARGUMENT),
         ({"error": {"code": 503, "type": "unavailable_error"}}, Status.UNAVAILABLE),
         ({"error": {"code": 1234, "type": "x"}}, Status.UNAVAILABLE),
@@ -206,12 +207,10 @@ async def test_an_overload_before_the_first_token_is_tried_again(
         ({"error": "out of memory"}, Status.UNAVAILABLE),
         ({"object": "error", "type": "BadRequestError", "code": 400}, Status.INVALID_ARGUMENT),
         ({"error": {"code": ["?"]}}, Status.INTERNAL),
-    ],
-)
-async def test_servers_put_openais_errors_in_many_ways(error: Any, expected: Status) -> None:  # noqa: ANN401 - JSON
-    reply = OPENAI.reply(OPENAI.failed(error))
-    async with asked(OPENAI, reply, retries=0) as (backend, _):
-        assert (await failure_of(backend))[1].status is expected
+    ]
+    replies = [OPENAI.reply(OPENAI.failed(error)) for error, _ in errors]
+    async with asked(OPENAI, *replies, retries=0) as (backend, _):
+        assert [(await failure_of(backend))[1].status for _ in errors] == [s for _, s in errors]
 
 
 # -- answers that are not whole -----------------------------------------------------------------
@@ -251,15 +250,16 @@ async def test_a_connection_that_is_lost_after_the_end_fails_nothing(wire: Wire)
         assert (await whole_answer(backend))[0] == ["x"]
 
 
-@pytest.mark.parametrize("junk", [b"{", b"[]", b"\xff", b"null", b'{"choices": 3, "done": []}'])
-async def test_nonsense_fails_the_answer(wire: Wire, junk: bytes) -> None:
-    line = junk + b"\n" if wire is OLLAMA else b"event: message_start\ndata: " + junk + b"\n\n"
-    reply = wire.reply(wire.start + wire.text("half"), line, wire.end("x", 1, 1))
-    async with asked(wire, reply) as (backend, _):
-        read, failure = await failure_of(backend)
-    assert read == ["half"]
-    assert failure.status is Status.INTERNAL
-    assert failure.message == "The model's answer could not be read."
+async def test_nonsense_fails_the_answer(wire: Wire) -> None:
+    junk = b"{", b"[]", b"\xff", b"null", b'{"choices": 3, "done": []}'
+    before, after = (b"", b"\n") if wire is OLLAMA else (b"event: x\ndata: ", b"\n\n")
+    half = wire.start + wire.text("half")
+    replies = [wire.reply(half, before + piece + after, wire.end("x", 1, 1)) for piece in junk]
+    async with asked(wire, *replies) as (backend, _):
+        for _ in junk:
+            read, failure = await failure_of(backend)
+            assert (read, failure.status) == (["half"], Status.INTERNAL)
+            assert failure.message == "The model's answer could not be read."
 
 
 async def test_text_that_is_none_fails_the_answer(wire: Wire) -> None:
