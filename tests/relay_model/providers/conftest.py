@@ -1,15 +1,33 @@
 """What every test of a provider's backend gets: a key, and the wire formats in turn."""
 
+from pathlib import Path
+
 import pytest
+import trustme
 
 from tests.relay_model.providers.wires import WIRES, Wire
 
 KEY = "sk-0123456789-abcdefghij"
 
 
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """Give who signs the certificates of servers."""
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def certificates(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the file of those whom clients trust: the system's would take 30 ms for each client."""
+    path = tmp_path_factory.mktemp("certificates") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return path
+
+
 @pytest.fixture(autouse=True)
-def _keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(monkeypatch: pytest.MonkeyPatch, certificates: Path) -> None:
     """Have keys, and nothing else that a library would look for in the environment."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
     for variable in (
         "ANTHROPIC_BASE_URL",
         "ANTHROPIC_AUTH_TOKEN",

@@ -7,9 +7,7 @@ generator that is, and a warning fails the test.
 import gc
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -18,7 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from relay_model.backends import Backend, open_backend
 from tests.relay_model.providers.asking import PROMPT, asked, settings_for, whole_answer
-from tests.relay_model.providers.server import STALL, ProviderServer, Reply, provider_server
+from tests.relay_model.providers.server import STALL, ProviderServer, provider_server
 from tests.relay_model.providers.wires import Wire
 
 pytestmark = pytest.mark.trio
@@ -212,28 +210,14 @@ async def is_cancelled_at(step: int, backend: Backend) -> bool:
     return scope.cancelled_caught
 
 
-@asynccontextmanager
-async def tls_server(
-    monkeypatch: pytest.MonkeyPatch, path: Path, *replies: Reply
-) -> AsyncGenerator[ProviderServer]:
-    """Serve over TLS, with a certificate that the HTTP clients trust."""
-    authority = trustme.CA()
-    bundle = path / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
-    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+async def test_at_every_step_over_tls(wire: Wire, authority: trustme.CA) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    # Its other kind of context comes with a library that is not installed.
     authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
-    async with provider_server(*replies, context=context) as server:
-        yield server
-
-
-async def test_at_every_step_over_tls(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
     reply = wire.reply(wire.start, wire.text("one "), wire.answer("two ")[len(wire.start) :])
     step = 1
     async with (
-        tls_server(monkeypatch, tmp_path, reply) as server,
+        provider_server(reply, context=context) as server,
         open_backend(settings_for(wire, server.url)) as backend,
     ):
         # Each that is cancelled leaves no connection, so each makes its own.
