@@ -252,6 +252,27 @@ async def test_a_drain_ends_what_takes_too_long(monkeypatch: pytest.MonkeyPatch)
     assert backend.closed_after == ["the answer"]
 
 
+async def test_cancelled_the_backend_outlives_its_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class SlowToStop(ScriptedBackend):
+        @asynccontextmanager
+        async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator[Any, None]:
+            async with super().stream(prompt, session_id=session_id) as pieces:
+                try:
+                    yield pieces
+                finally:
+                    with anyio.CancelScope(shield=True):
+                        await anyio.sleep(0.1)
+
+    backend = SlowToOpen(SlowToStop("a", math.inf), monkeypatch)
+    backend.ready.set()
+    with anyio.fail_after(5):
+        async with served() as service:
+            await anext(service.ask())
+    assert backend.closed_after == ["the answer"]
+
+
 async def test_drained_with_nothing_to_do_it_is_over_at_once() -> None:
     with anyio.fail_after(5):
         async with served(drain_seconds=60) as service:
