@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as TerminalTable
 
-from bench.document import write
+from bench.document import DOCUMENT, fill, markdown
 from bench.measure import Figures, measure_gateway, measure_model
 from bench.plan import PARTS, Run, runs_of
 from bench.plots import draw
@@ -41,14 +41,18 @@ def _measure(run: Run) -> Figures:
     return measure(run.program, run.job)
 
 
-def _run_all(part: str, runs: list[Run], console: Console) -> Results:
+def _run_all(part: str, runs: list[Run], console: Console, path: Path) -> Results:
     results = Results(Settings.now(" ".join(["nox -s bench --", *sys.argv[1:]])))
     with Progress(*_COLUMNS, console=console) as progress:
         task = progress.add_task(part, total=len(runs))
         for run in runs:
             at = f" {run.x:g}" if run.x else ""
             progress.update(task, description=f"{part}: {run.scenario}{at}, {run.program}")
-            results.add(run, _measure(run))
+            try:
+                results.add(run, _measure(run))
+            except RuntimeError as error:  # of the others, nothing is lost
+                console.print(f"no figures of {run.scenario}{at}, {run.program}: {error}")
+            results.save(path)
             progress.advance(task)
     return results
 
@@ -58,6 +62,14 @@ def _show(table: Table, console: Console) -> None:
     for row in table.rows:
         shown.add_row(*row)
     console.print(shown)
+
+
+def _document(part: str, results: Results) -> None:
+    for table in tables_of(part, results):
+        fill(f"{part}: {table.title}", markdown(table.head, table.rows))
+    plots = draw(part, results, DOCUMENT.with_name(DOCUMENT.stem))
+    shown = [f"![{plot.stem}]({plot.relative_to(DOCUMENT.parent)})" for plot in plots]
+    fill(f"{part}: settings", "\n\n".join([*shown, results.settings.sentence()]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,13 +115,12 @@ def main() -> None:
         else:
             usual = 3 if part in _DEFAULT_PARTS and not arguments.quick else 1
             runs = runs_of(part, arguments.reps or usual, is_quick=arguments.quick)
-            results = _run_all(part, runs, console)
-            results.save(path)
+            results = _run_all(part, runs, console, path)
         for table in tables_of(part, results):
             _show(table, console)
         draw(part, results, arguments.output)
         if arguments.docs:
-            write(part, results)
+            _document(part, results)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ class Browser:
             data = self.socket.recv(_RECEIVED_AT_ONCE)
         except BlockingIOError:
             return
+        except ConnectionResetError:
+            data = b""
         now = time.monotonic_ns()
         if not data:
             self._end(b"" if self.is_over else b"closed early")

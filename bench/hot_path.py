@@ -33,6 +33,7 @@ from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from trio.testing import MockClock
 
+from bench.document import fill, markdown
 from bench.lockstep import Instructions, Lockstep
 from bench.scripted import ScriptedBackend, ScriptedBrowser, ScriptedGateway, ScriptedModel
 from grpclib_anyio.client import Channel
@@ -47,6 +48,8 @@ from relay_proto.ai import GenerateRequest, GenerateResponse
 __all__ = ["FIGURES", "PYTHON", "SCENARIOS"]
 
 FIGURES = Path(__file__).with_name("hot_path.json")
+#: The Python whose figures docs/performance.md shows, and those of its first count.
+_SHOWN, _SHOWN_FIRST = "3.13", "3.13, at first"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 #: What the count depends on beside our own code.
@@ -207,6 +210,22 @@ def _renew(figures: Mapping[str, Any]) -> None:
     recorded[PYTHON] = figures
     text = json.dumps(dict(sorted(recorded.items())), indent=2)
     FIGURES.write_text(f"{text}\n", encoding="utf-8")
+    if PYTHON == _SHOWN:
+        _document(recorded[_SHOWN_FIRST]["instructions"], figures["instructions"])
+
+
+def _document(first: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Write the figures into docs/performance.md, beside what they were before anybody tried."""
+    rows = [[name, *_change(sum(first[name].values()), sum(now[name].values()))] for name in now]
+    fill("instructions: all", markdown(["", "at first", "now", "ratio"], rows))
+    relay_first, relay_now = first["relay"], now["relay"]
+    packages = sorted({**relay_first, **relay_now}, key=lambda name: -relay_first.get(name, 0))
+    rows = [[name, *_change(relay_first.get(name, 0), relay_now.get(name, 0))] for name in packages]
+    fill("instructions: relay", markdown(["package", "at first", "now", "ratio"], rows))
+
+
+def _change(first: float, now: float) -> list[str]:
+    return [f"{first:,.0f}", f"{now:,.0f}", f"{now / first:.2f}" if first else ""]
 
 
 def main() -> None:

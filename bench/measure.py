@@ -45,6 +45,11 @@ class Job:
         return json.dumps({"port": port, **asdict(self)})
 
 
+_ENVIRONMENT: Mapping[str, str] = {
+    "RELAY_LOG_LEVEL": "warning",  # the peer logs no requests either
+    "RELAY_DEADLINE_SECONDS": "3600",  # on a busy machine, ten thousand streams take long to open
+}
+
 _WARM_UP = Job(
     Work(10**6, interval=0.001),
     mode="churn",
@@ -80,7 +85,7 @@ def measure_gateway(name: str, job: Job) -> Figures:
                 GATEWAYS[name],
                 f"--port={port}",
                 f"--model-target={target}",
-                environment={"RELAY_LOG_LEVEL": "warning"},  # the peer logs no requests either
+                environment=_ENVIRONMENT,
             )
         )
         gateway.wait_for(port)

@@ -63,16 +63,16 @@ _MANY_IDLE = 10_000
 
 def _by_rate(rate: int) -> Job:
     streams = max(1, round(rate / _RATE_OF_ONE))
-    return _paced(streams, streams / rate, 5.0 if rate >= _RATE_OF_ONE else 20.0)
+    return _paced(streams, streams / rate, 3.0 if rate >= _RATE_OF_ONE else 10.0)
 
 
 def _by_streams(streams: int) -> Job:
-    return _paced(streams, streams / _SHARED_RATE, max(5.0, streams / _SHARED_RATE))
+    return _paced(streams, streams / _SHARED_RATE, max(3.0, streams / _SHARED_RATE))
 
 
 def _by_size(size: int) -> Job:
     work = Work(_ENDLESS, size, interval=0.1)
-    return Job(work, "flow", 20, 5.0)
+    return Job(work, "flow", 20, 3.0)
 
 
 def _gateway() -> Iterator[Run]:

@@ -20,6 +20,7 @@ _STYLE = {"svg.hashsalt": "bench", "svg.fonttype": "none"}
 
 def draw(part: str, results: Results, directory: Path) -> list[Path]:
     """Draw what a part has, one file each."""
+    directory.mkdir(parents=True, exist_ok=True)
     plots = _PLOTS.get(part, {})
     return [_save(plot, results, directory / f"{name}.svg") for name, plot in plots.items()]
 

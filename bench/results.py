@@ -69,6 +69,15 @@ class Settings:
             {name: version(name) for name in _PACKAGES},
         )
 
+    def sentence(self) -> str:
+        """Write it for a document."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return (
+            f"`{self.command}`, {self.date}; Python {self.python}, {self.system}, "
+            f"{self.cores} cores of {self.cpu}, with a load average of {self.load_average:.1f} "
+            f"when it began; {versions}."
+        )
+
 
 @dataclass
 class Results:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bench.measure import OURS
 from bench.results import Results
 
-__all__ = ["Table", "markdown", "tables_of"]
+__all__ = ["Table", "tables_of"]
 
 
 class Table(NamedTuple):
@@ -114,9 +114,3 @@ def _heartbeats(results: Results) -> Table:
         ["CPU ms a stream while they were held", f"{figures['cpu_ms_a_stream']:.2f}"],
     ]
     return Table("heartbeats", ["", OURS], rows)
-
-
-def markdown(table: Table) -> str:
-    """Write a table for a document."""
-    lines = [table.head, ["---"] * len(table.head), *table.rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
