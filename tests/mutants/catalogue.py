@@ -34,6 +34,9 @@ _SERVING = "src/relay_model/serving.py"
 _HTTP_CLIENT = "src/relay_model/backends/http_client.py"
 _GENERATORS = "src/relay_model/backends/generators.py"
 _GENERATION = "src/relay_model/backends/generation.py"
+_HEALTH = "src/grpclib_anyio/health.py"
+_SERVING = "src/relay_model/serving.py"
+_ASK = "src/relay_model/ask.py"
 
 _TEST_RELAY = "tests/relay_gateway/test_relay.py::"
 _TEST_APP = "tests/relay_gateway/test_app.py::"
@@ -51,6 +54,8 @@ _TEST_FLOW = "tests/grpclib_anyio/test_flow_control.py::"
 _TEST_KEEPALIVE = "tests/grpclib_anyio/test_keepalive.py::"
 _TEST_PROVIDERS = "tests/relay_model/providers/test_cancellation.py::"
 _TEST_GENERATION = "tests/relay_model/test_generation.py::"
+_TEST_SERVING = "tests/relay_model/test_serving.py::"
+_TEST_ASK = "tests/relay_model/test_ask.py::"
 
 MUTANTS = [
     # -- scopes and generators --------------------------------------------------------------------
@@ -581,5 +586,31 @@ None
         right="                    await generator.aclose()",
         wrong="                    pass",
         tests=(f"{_TEST_PROVIDERS}test_with_tokens_that_nobody_has_read",),
+    ),
+    Mutant(
+        43,
+        "those who watch the health of a service hold up its drain",
+        _HEALTH,
+        right="""                if self._is_over:
+                    return
+""",
+        wrong="",
+        tests=(f"{_TEST_SERVING}test_a_drain_lets_answers_end_and_watchers_know",),
+    ),
+    Mutant(
+        44,
+        "a backend is cancelled together with its answers",
+        _SERVING,
+        right="self._backend_needed = anyio.CancelScope(shield=True)",
+        wrong="self._backend_needed = anyio.CancelScope()",
+        tests=(f"{_TEST_SERVING}test_cancelled_the_backend_outlives_its_answers",),
+    ),
+    Mutant(
+        45,
+        "a write that waits for its reader is waited for",
+        _ASK,
+        right="abandon_on_cancel=True",
+        wrong="abandon_on_cancel=False",
+        tests=(f"{_TEST_ASK}test_interrupted_while_its_reader_stalls_it_ends",),
     ),
 ]
