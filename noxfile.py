@@ -122,6 +122,13 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "bench", *session.posargs)
 
 
+@nox.session(python=DEFAULT, reuse_venv=True)
+def soak(session: nox.Session) -> None:
+    """See that rude clients leave nothing behind; `-- --requests N` for more of them."""
+    session.install(".", *_group("soak"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
 @nox.session(python=SUPPORTED, reuse_venv=True)
 def hotpath(session: nox.Session) -> None:
     """Count anew what a token costs in instructions, for tests/test_hot_path.py to hold."""

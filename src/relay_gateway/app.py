@@ -1,5 +1,6 @@
 """The gateway as an ASGI application: routes, and one channel to the model for all of them."""
 
+from functools import partial
 from math import ceil
 from typing import Any, cast
 
@@ -72,7 +73,13 @@ class Gateway:
         self._stop = trio.Event()
         self.shutdown = Shutdown()
         self.metrics = Metrics()
+        self.metrics.watch(
+            "relay_model_calls", "Calls now open on the connection to the model", self._count_calls
+        )
         self.recorder: Recorder | None = None
+
+    def _count_calls(self) -> int:
+        return self._model.statistics().streams
 
     async def hold_channel(
         self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
@@ -152,6 +159,9 @@ def _add_lifespan(app: QuartTrio, gateway: Gateway) -> None:
         await app.nursery.start(gateway.hold_channel)
         if (worker := current_worker.get()) is not None:
             worker.drain = gateway.drain
+            gateway.metrics.watch(
+                "relay_connections", "Connections now open", partial(len, worker.connections)
+            )
 
     app.before_serving(open_channel)
     app.after_serving(gateway.release_channel)

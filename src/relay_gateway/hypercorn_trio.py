@@ -43,7 +43,7 @@ from hypercorn.protocol.h2 import (
     H2Protocol,
     StreamBuffer,
 )
-from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import Event as IOEvent
 from structlog.stdlib import get_logger
 
@@ -133,9 +133,9 @@ class BoundedTCPServer(TCPServer):
             await self._give_up()
 
     async def _give_up(self) -> None:
+        # In any task of the connection's, and perhaps a cancelled one: the reader does the rest.
         try:
             await trio.aclose_forcefully(self.stream)
-            await self.protocol.handle(Closed())
         finally:
             # hypercorn parks its reader while a pipelined request waits, and would for good.
             self._reading.cancel()
@@ -143,7 +143,8 @@ class BoundedTCPServer(TCPServer):
     async def _read_data(self) -> None:
         try:
             with self._reading:
-                await self._read_contained()
+                await self._read()
+            await self.protocol.handle(Closed())
         finally:
             self.hurry_nowait()
 
@@ -164,13 +165,28 @@ class BoundedTCPServer(TCPServer):
         with trio.move_on_after(_LAST_WRITE_SECONDS):
             await super()._initiate_server_close()
 
-    async def _read_contained(self) -> None:
+    async def _read(self) -> None:
+        """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
+
+        The caller is not cancelled where this is: an application would not be told that its client
+        has left, and HTTP/2's sending task would wait for good.
+        """
         try:
-            await super()._read_data()
+            data = await self._receive()
+            while data:
+                await self.protocol.handle(RawData(data))
+                data = await self._receive()
+            await self.protocol.handle(RawData(data))
+        except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
+            pass
         except Exception as error:  # noqa: BLE001 - whatever a client's bytes lead to
             reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
-            await self._give_up()
+            await trio.aclose_forcefully(self.stream)
+
+    async def _receive(self) -> bytes:
+        with trio.fail_after(self.config.read_timeout or inf):
+            return bytes(await self.stream.receive_some(MAX_RECV))
 
 
 class ContainedH2Protocol(H2Protocol):
@@ -181,6 +197,11 @@ class ContainedH2Protocol(H2Protocol):
         super().__init__(*args)
         self.streams = _Streams()
         self.keep_alive_requests = -sys.maxsize  # more than there can be
+
+    async def _close_stream(self, stream_id: int) -> None:
+        # It is taken out before it is told: who tells it must not be cancelled in between.
+        with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
+            await super()._close_stream(stream_id)
 
     async def _create_stream(self, request: RequestReceived) -> None:
         try:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from structlog.stdlib import get_logger
 
 from relay_program.trace import join_trace
@@ -39,8 +39,10 @@ class Metrics:
     """The gateway's metrics, in a registry of their own: one for each application."""
 
     def __init__(self) -> None:
-        """Register them."""
+        """Register them, with the process's memory, CPU time and files where there is /proc."""
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.watch("relay_tasks", "Tasks of the event loop now alive", _count_tasks)
         self.requests = Counter(
             "relay_requests", "Streams that have ended", ["cause"], registry=self.registry
         )
@@ -62,6 +64,14 @@ class Metrics:
             buckets=_TIMES,
             registry=self.registry,
         )
+
+    def watch(self, name: str, text: str, count: Callable[[], float]) -> None:
+        """Add a gauge that is read when the metrics are."""
+        Gauge(name, text, registry=self.registry).set_function(count)
+
+
+def _count_tasks() -> int:
+    return trio.lowlevel.current_statistics().tasks_living
 
 
 class Record:

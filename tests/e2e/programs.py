@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +42,12 @@ class Program:
                 return match
         output = "".join(self._lines)
         raise AssertionError(f"no line matches {pattern!r} in:\n{output}")
+
+    def output(self) -> str:
+        """Give all that it has printed; once it has ended, for it reads to the end."""
+        lines = iter(partial(self._next_line, time.monotonic() + OUTPUT_TIMEOUT), None)
+        self._lines.extend(lines)
+        return "".join(self._lines)
 
     def kill(self) -> None:
         """End the program and what it started as a crash would, with no time for a good-bye."""

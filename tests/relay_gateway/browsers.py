@@ -69,13 +69,24 @@ class Http1:
         return await self.events()
 
     async def get(self, target: str) -> h11.Response:
-        """Ask for something that is not a stream, and read it whole."""
+        """Ask for something that is not a stream, and drop its body."""
         await self.send(target)
         response = await self.headers()
-        while not isinstance(await self._next(), h11.EndOfMessage):
-            pass
-        self._http.start_next_cycle()
+        await self._body()
         return response
+
+    async def read(self, target: str) -> bytes:
+        """Ask for something that is not a stream, and read its body."""
+        await self.send(target)
+        await self.headers()
+        return await self._body()
+
+    async def _body(self) -> bytes:
+        body = b""
+        while isinstance(event := await self._next(), h11.Data):
+            body += bytes(event.data)
+        self._http.start_next_cycle()
+        return body
 
     async def until(self, end: bytes) -> bytes:
         """Read what comes after the response until it ends so, or the connection does."""
@@ -173,6 +184,10 @@ class Http2:
         """Read until the server has closed the connection."""
         while data := await self._stream.receive_some(READ_SIZE):
             self._h2.receive_data(bytes(data))
+
+    async def send_and_cancel(self, target: str) -> None:
+        """Send a request and take it back in one go."""
+        await self.cancel(await self.send(target))
 
     async def _read(self) -> None:
         data = await self._stream.receive_some(READ_SIZE)

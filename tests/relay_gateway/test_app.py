@@ -382,6 +382,8 @@ async def test_metrics_are_there_before_the_first_request() -> None:
         assert metrics[f'relay_requests_total{{cause="{cause}"}}'] == 0
     assert metrics["relay_requests_in_progress"] == 0
     assert metrics["relay_tokens_total"] == 0
+    assert metrics["relay_model_calls"] == 0
+    assert metrics["relay_tasks"] > 0
 
 
 # -- the channel ----------------------------------------------------------------------------------

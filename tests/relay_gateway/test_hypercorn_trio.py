@@ -15,7 +15,9 @@ from hypercorn.config import Config
 from hypercorn.events import RawData
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER as HIGH_WATER
 from hypercorn.protocol.h2 import StreamBuffer
-from hypercorn.trio.worker_context import EventWrapper
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import Frame, HeadersFrame, PriorityFrame
 from priority.priority import TooManyStreamsError
 
@@ -228,6 +230,27 @@ async def test_an_unknown_hypercorn_is_refused(  # noqa: ASYNC124 - the module's
         hypercorn_trio.install(write_timeout=30)
 
 
+async def test_connection_that_a_cancelled_task_finds_broken_ends_whole() -> None:
+    """Its application is told, and so is the task that sends over HTTP/2."""
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    answer = Answer()
+    app = wrap_app(cast("Any", answer), 0, "asgi")
+    server = BoundedTCPServer(app, Config(), WorkerContext(None), ConnectionState({}), ours)
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        browser = Http2(theirs)
+        await browser.start()
+        for _ in range(3):
+            await browser.until_events(await browser.send("/held"), 1)
+        ours.socket.shutdown(trio.socket.SHUT_WR)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await server.protocol_send(RawData(b"x"))
+        nursery.cancel_scope.deadline = trio.current_time() + SOON
+    assert answer.disconnected == 3
+    assert not nursery.cancel_scope.cancelled_caught
+
+
 # -- one client's connection is not another's -----------------------------------------------------
 
 
@@ -236,7 +259,8 @@ class Answer:
 
     def __init__(self) -> None:
         self.held = trio.Event()
-        self.disconnected = trio.Event()
+        self.disconnected = 0
+        self.until_disconnected = trio.Event()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
         if scope["type"] == "lifespan":
@@ -247,7 +271,8 @@ class Answer:
             if scope["path"] == "/held":
                 while (await receive())["type"] != "http.disconnect":
                     pass
-                self.disconnected.set()
+                self.disconnected += 1
+                self.until_disconnected.set()
                 nursery.cancel_scope.cancel()
 
     async def _answer(self, path: str, send: Any, scope: trio.CancelScope) -> None:  # noqa: ANN401 - ASGI's
@@ -295,7 +320,7 @@ async def test_what_a_client_sends_ends_its_own_connection_only(
             async with http2(url) as browser:
                 await browser.until_events(await browser.send("/held"), 1)
                 await browser.send_frames(frames)
-                await answer.disconnected.wait()
+                await answer.until_disconnected.wait()
                 await browser.until_closed()
             assert len(await other.until_end(await other.send("/"))) == 2
 

@@ -1,0 +1,10 @@
+"""The soak in small; `nox -s soak` is the whole of it."""
+
+from tests.soak.soak import soak
+
+
+def test_nothing_is_left_of_rude_clients() -> None:
+    report = soak(requests=100, seed=1)
+    assert report.leaks == []
+    assert report.ways.total() == 100
+    assert set(report.endings) <= {"done", "error"}
