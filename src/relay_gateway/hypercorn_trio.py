@@ -165,7 +165,7 @@ class BoundedTCPServer(TCPServer):
         with trio.move_on_after(_LAST_WRITE_SECONDS):
             await super()._initiate_server_close()
 
-    async def _read(self) -> None:
+    async def _read(self) -> None:  # noqa: ASYNC910 - it ends with what it waits for
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
 
         The caller is not cancelled where this is: an application would not be told that its client
