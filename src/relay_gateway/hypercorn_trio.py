@@ -145,6 +145,7 @@ class BoundedTCPServer(TCPServer):
             with self._reading:
                 await self._read()
             await self.protocol.handle(Closed())
+            await self.idle_task.stop()  # or the socket would stay open until it is due
         finally:
             self.hurry_nowait()
 

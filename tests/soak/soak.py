@@ -33,7 +33,7 @@ _CLIENT_TIMEOUT = 30.0
 #: two looks at it.
 _SETTLES_IN, _LOOK = 20.0, 0.2
 #: Seconds between two deaths of the model.
-_MODEL_LIVES = 3.0
+_MODEL_LIVES = 5.0
 #: Bytes by which a process may grow that holds nothing new: caches, and holes in its heap.
 _NOISE = 4 * 2**20
 
@@ -94,7 +94,12 @@ class Model:
 
     def start(self) -> None:
         """Run it until it serves."""
-        arguments = (f"--port={self._port}", "--backend=demo", "--demo-delay=0.005")
+        arguments = (
+            f"--port={self._port}",
+            "--backend=demo",
+            "--demo-delay=0.005",
+            "--max-concurrent=64",
+        )
         self._program = self._stack.enter_context(run_module("relay_model", *arguments))
         self._program.wait_for("serving")
 
