@@ -92,7 +92,7 @@ class AnthropicProvider:
     def failure(self, error: Exception) -> "ProviderError | None":
         """Say what an exception of the library means."""
         if isinstance(error, anthropic.APIStatusError):
-            return refusal(error.status_code, error.response.headers, error.message)
+            return refusal(error.status_code, error.response.headers, str(error.body))
         return connection_failure(error, httpx2)
 
 

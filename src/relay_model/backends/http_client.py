@@ -8,6 +8,7 @@ when the pool counts it as new for as long as it lives. httpcore's ``trace`` ext
 these two moments, in the task of the request; here they are put right.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
@@ -23,6 +24,9 @@ __all__ = ["client_options"]
 
 def client_options(httpx: "ModuleType", settings: "ModelSettings") -> dict[str, Any]:
     """Return the arguments for an ``AsyncClient`` of a library, ``httpx`` or ``httpx2``."""
+    if settings.log_level != "debug":
+        # Each request has a line of our own already.
+        logging.getLogger(httpx.__name__).setLevel(logging.WARNING)
     return {
         # Each time that nothing comes for so long, not for an answer as a whole.
         "timeout": httpx.Timeout(settings.read_timeout, connect=settings.connect_timeout),

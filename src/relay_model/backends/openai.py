@@ -111,7 +111,7 @@ class OpenAIProvider:
         """Say what an exception of the library means."""
         if isinstance(error, openai.APIStatusError):
             status = _EXACT_STATUSES.get(error.code) or _EXACT_STATUSES.get(error.type)
-            return refusal(status or error.status_code, error.response.headers, error.message)
+            return refusal(status or error.status_code, error.response.headers, str(error.body))
         return connection_failure(error, httpx2)
 
 

@@ -288,7 +288,7 @@ async def test_a_provider_that_is_not_there_is_unavailable(wire: Wire) -> None:
 
 async def test_a_provider_that_says_nothing_is_given_up(wire: Wire) -> None:
     silent = Reply((), headers=wire.headers)
-    async with asked(wire, silent, read_timeout=0.05) as (backend, server):
+    async with asked(wire, silent, read_timeout=0.3) as (backend, server):
         server.is_silent = True
         failure = (await failure_of(backend))[1]
         assert failure.status is Status.DEADLINE_EXCEEDED
@@ -298,7 +298,7 @@ async def test_a_provider_that_says_nothing_is_given_up(wire: Wire) -> None:
 
 async def test_a_provider_that_falls_silent_is_given_up(wire: Wire) -> None:
     reply = wire.reply(wire.start, wire.text("half"), STALL)
-    async with asked(wire, reply, read_timeout=0.2) as (backend, server):
+    async with asked(wire, reply, read_timeout=0.5) as (backend, server):
         read, failure = await failure_of(backend)
         assert (read, failure.status) == (["half"], Status.DEADLINE_EXCEEDED)
         with trio.fail_after(5):
