@@ -224,12 +224,12 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         (message,) = await self._dispatch.recv_message(self._decode_message(data))
         return cast("_RecvType", message)
 
-    async def recv_messages(self) -> list[_RecvType]:
+    async def recv_messages(self, limit: int = 64) -> list[_RecvType]:
         """Return the messages that have arrived, or none when the server has sent its last.
 
-        Waits for the first and takes at most 64 at once, which costs less than one by one. Not in
-        grpclib. A message that cannot be decoded fails the next ``recv_messages``, once those
-        before it have been returned.
+        Waits for the first and takes at most ``limit`` at once, which costs less than one by one.
+        Not in grpclib. A message that cannot be decoded fails the next ``recv_messages``, once
+        those before it have been returned.
         """
         if self.initial_metadata is None:
             await self.recv_initial_metadata()
@@ -237,7 +237,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             raise self._malformed
         messages: list[_RecvType] = []
         try:
-            for data in await self._stream.receive_several():
+            for data in await self._stream.receive_several(limit):
                 (message,) = await self._dispatch.recv_message(self._decode_message(data))
                 messages.append(cast("_RecvType", message))
         except GRPCError as error:

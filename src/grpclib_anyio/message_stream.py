@@ -271,8 +271,8 @@ class MessageStream:
         self._credit(credit)
         return self._inflate(message) if self._inbox.max_flag else message
 
-    async def receive_several(self) -> list[bytes]:
-        """Return the messages that are there, 64 at most, or none once the peer has ended.
+    async def receive_several(self, limit: int) -> list[bytes]:
+        """Return the messages that are there, ``limit`` at most, or none once the peer has ended.
 
         Waits for the first one; otherwise as :meth:`receive`.
         """
@@ -282,7 +282,7 @@ class MessageStream:
         await self._share()
         if not (self._inbox.messages or await self._wait_for_message()):
             return []
-        messages, credit = self._inbox.take_several(_MESSAGES_PER_CHECKPOINT)
+        messages, credit = self._inbox.take_several(limit)
         self._since_checkpoint += len(messages) - 1
         self._credit(credit)
         return messages

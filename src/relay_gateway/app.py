@@ -17,6 +17,7 @@ from relay_program.target import parse_target
 
 from . import hypercorn_trio
 from .body import RelayBody
+from .chunks import CHUNKS, ChunkWriter
 from .hypercorn_worker import current_worker
 from .prompt import read_question
 from .record import Metrics, Recorder
@@ -120,7 +121,13 @@ class Gateway:
     async def stream(self) -> Response:
         """Answer a prompt with server-sent events."""
         question = await read_question(request, self._settings.max_prompt_bytes)
-        relay = open_relay(self._model, question.prompt, question.encoder, self._settings.limits)
+        relay = open_relay(
+            self._model,
+            question.prompt,
+            question.encoder,
+            self._settings.limits,
+            _chunk_writer(),
+        )
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
         record = cast("Recorder", self.recorder).begin(request.scope, question.prompt.session_id)
@@ -132,6 +139,11 @@ class Gateway:
         """Give the metrics in Prometheus' text format."""
         text = generate_latest(self.metrics.registry)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})  # noqa: ASYNC910 - as above
+
+
+def _chunk_writer() -> ChunkWriter | None:
+    extensions: dict[str, Any] = cast("Any", request.scope)["extensions"]
+    return extensions.get(CHUNKS)
 
 
 def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> QuartTrio:

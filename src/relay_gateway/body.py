@@ -50,8 +50,11 @@ class RelayBody(ResponseBody):
         return self
 
     async def __anext__(self) -> bytes:
-        """Wait for the next chunk."""
+        """Wait for the next chunk; with a writer, for the end: it has written all of them."""
         try:
-            return await self._relay.next_chunk()
+            if (writer := self._relay.writer) is None:
+                return await self._relay.next_chunk()
+            while True:
+                await writer.write(await self._relay.next_chunk())
         except trio.EndOfChannel:
             raise StopAsyncIteration from None

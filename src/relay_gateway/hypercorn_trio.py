@@ -22,10 +22,11 @@ looked at it refuses. A test for each says when upstream no longer needs it.
 
 import os
 import sys
+from collections.abc import Coroutine
 from contextlib import suppress
 from importlib.metadata import version
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import hypercorn.protocol
 import hypercorn.protocol.h2
@@ -47,7 +48,11 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import Event as IOEvent
 from structlog.stdlib import get_logger
 
+from .chunks import CHUNKS, ChunkWriter
 from .hypercorn_worker import DrainingContext, Worker, current_worker, serve_on_command_line
+
+if TYPE_CHECKING:
+    from hypercorn.typing import AppWrapper
 
 __all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "ContainedH2Protocol", "install"]
 
@@ -69,6 +74,10 @@ class BoundedTCPServer(TCPServer):
     def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's own
         """Take what hypercorn gives."""
         super().__init__(*args)
+        self._application, self.app = self.app, cast("AppWrapper", self._run_application)
+        self._socket: trio.socket.SocketType | None = getattr(self.stream, "socket", None)
+        #: What was to be written and is not: it goes before anything else.
+        self._unsent = b""
         self._reading = trio.CancelScope()
         self._writes: set[trio.CancelScope] = set()
         self._last_write_deadline = inf
@@ -84,10 +93,15 @@ class BoundedTCPServer(TCPServer):
         finally:
             worker.connections.discard(self)
 
+    def _run_application(self, scope: Any, *more: Any) -> Coroutine[Any, Any, None]:  # noqa: ANN401 - hypercorn's own
+        if self._socket and scope["type"] == "http" and scope["http_version"] == "1.1":
+            scope["extensions"][CHUNKS] = ChunkWriter(self)
+        return self._application(scope, *more)
+
     async def protocol_send(self, event: Event) -> None:
         """Write bytes to the client, or do what else the protocol asks for."""
         if isinstance(event, RawData):
-            await self._send(event.data)
+            await self.write(event.data)
         elif isinstance(event, Updated):
             # Restarts the timer of an idle connection, often in the application's task: its answer
             # is over, it is told so, and quart-trio cancels it. Half restarted is no timer at all.
@@ -96,26 +110,30 @@ class BoundedTCPServer(TCPServer):
         else:
             await super().protocol_send(event)
 
-    async def _send(self, data: bytes) -> None:  # noqa: ASYNC910 - see _send_nowait
-        if not self.send_lock.locked():
-            data = data[self._send_nowait(data) :]
-        if data:
-            await self._send_rest(data)
-
-    def _send_nowait(self, data: bytes) -> int:
-        """Give the kernel what it takes at once, and return how much that was.
+    def write_nowait(self, data: bytes) -> bool:
+        """Write what the client takes at once; False if some is left for :meth:`write`.
 
         For nearly every token that is all of it, without a lock, a scope and a checkpoint.
         """
-        socket = getattr(self.stream, "socket", None)
-        if socket is None:
+        taken = 0 if self._unsent or self.send_lock.locked() else self._send_nowait(data)
+        self._unsent += data[taken:]
+        return not self._unsent
+
+    async def write(self, data: bytes) -> None:  # noqa: ASYNC910 - see write_nowait
+        """Write what is left and then ``data``, or close the connection."""
+        if not self.write_nowait(data):
+            await self._write_unsent()
+
+    def _send_nowait(self, data: bytes) -> int:
+        """Give the kernel what it takes, and return how much that was."""
+        if self._socket is None:
             return 0  # TLS has a state of its own
         try:
-            return os.write(socket.fileno(), data)
+            return os.write(self._socket.fileno(), data)
         except OSError:
             return 0  # full, or broken: the long way finds out
 
-    async def _send_rest(self, data: bytes) -> None:  # noqa: ASYNC910 - waits for lock and client
+    async def _write_unsent(self) -> None:  # noqa: ASYNC910 - waits for lock and client
         # Half a frame must not be followed by another: a write is finished, or it is the last.
         deadline = min(trio.current_time() + self.write_timeout, self._last_write_deadline)
         is_sent = False
@@ -123,6 +141,7 @@ class BoundedTCPServer(TCPServer):
             self._writes.add(scope)
             try:
                 async with self.send_lock:
+                    data, self._unsent = self._unsent, b""
                     await self.stream.send_all(data)
                     is_sent = True
             except (trio.BrokenResourceError, trio.ClosedResourceError):

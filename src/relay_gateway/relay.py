@@ -15,6 +15,9 @@ browser to do so; a browser that stalls holds up the last event, never the model
 
 The channel is bounded (``channel_size`` events). A full one makes the reader wait, HTTP/2's window
 then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
+
+A token that comes alone finds the channel empty and the body waiting. Where the server lets us
+(see ``chunks``), it is then written to the browser's socket at once, and the body sleeps on.
 """
 
 from abc import abstractmethod
@@ -31,6 +34,7 @@ from relay_program.trace import trace_metadata
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
 from . import sse
+from .chunks import ChunkWriter
 from .ending import CUT_SHORT, DONE, INTERNAL, LATE, STOPPED, Cause, Ending, ending_of
 
 if TYPE_CHECKING:
@@ -39,6 +43,9 @@ if TYPE_CHECKING:
     from grpclib_anyio.client import Channel, Stream
 
 __all__ = ["GENERATE", "Encoder", "Limits", "Relay", "open_relay"]
+
+#: Tokens that become one chunk: a fast model's other requests wait for so many.
+_AT_ONCE = 32
 
 #: The method's route; a test compares it with the generated service.
 GENERATE = "/ai.AIService/Generate"
@@ -72,16 +79,21 @@ class Limits:
 
 @asynccontextmanager
 async def open_relay(
-    model: "Channel", prompt: GenerateRequest, encoder: Encoder, limits: Limits
+    model: "Channel",
+    prompt: GenerateRequest,
+    encoder: Encoder,
+    limits: Limits,
+    writer: ChunkWriter | None = None,
 ) -> "AsyncGenerator[Relay]":
     """Ask the model, and give its answer as chunks of an SSE body.
 
     Leaving the context ends everything that belongs to the request: the gRPC stream is reset
     unless the answer was complete, and no task is left. Nothing in here fails because the model
-    does; that is an event like any other.
+    does; that is an event like any other. With a ``writer``, events may go past the chunks: what
+    writes to the browser until then must be it.
     """
     send, receive = trio.open_memory_channel[bytes](limits.channel_size)
-    relay = Relay(receive, encoder, limits)
+    relay = Relay(receive, encoder, limits, writer)
     # Closed last: the reader may be between two tokens, and would find the channel broken before it
     # finds itself cancelled.
     with receive:
@@ -99,7 +111,11 @@ class Relay:
     """What the tasks of one request share; opened by :func:`open_relay`."""
 
     def __init__(
-        self, receive: trio.MemoryReceiveChannel[bytes], encoder: Encoder, limits: Limits
+        self,
+        receive: trio.MemoryReceiveChannel[bytes],
+        encoder: Encoder,
+        limits: Limits,
+        writer: ChunkWriter | None,
     ) -> None:
         """Begin: the deadline and the first heartbeat count from now."""
         self.started = trio.current_time()
@@ -109,7 +125,11 @@ class Relay:
         self.tokens = 0
         #: How the model's side ended, once it has.
         self.ending: Ending | None = None
+        #: The way to the browser past the channel.
+        self.writer = writer
         self._is_delivered = False
+        #: The body waits, and nothing is on its way to it.
+        self._is_awaited = False
         self._last_chunk = self.started
         self._receive = receive
         self._encoder = encoder
@@ -146,12 +166,14 @@ class Relay:
         So a write to the socket carries one token when they come one at a time, and as many as
         the channel holds when they come faster than the browser takes them.
 
+        It may be empty: the writer has something left that it could not write at once.
+
         Raises:
             trio.EndOfChannel: the last event has been taken.
 
         """
         try:
-            chunk = await self._receive.receive()
+            chunk = await self._next_event()
         except trio.EndOfChannel:
             # A write that failed does not raise: hypercorn has us cancelled, and this lets it.
             await trio.lowlevel.checkpoint()  # noqa: ASYNC120 - cancelled, it was not the end
@@ -159,6 +181,13 @@ class Relay:
             raise
         self._last_chunk = trio.current_time()
         return chunk + self._drain()
+
+    async def _next_event(self) -> bytes:
+        try:
+            return self._receive.receive_nowait()  # noqa: ASYNC910 - it may be all that there is
+        except trio.WouldBlock:
+            self._is_awaited = True
+            return await self._receive.receive()
 
     def _drain(self) -> bytes:
         chunks: list[bytes] = []
@@ -180,7 +209,7 @@ class Relay:
                 ending = await self._read_answer(send, model, prompt)
             self.ending = ending = ending or self._if_cut_off
             self._heartbeat.cancel()
-            await send.send(self._last_event(ending))
+            await self._put(self._last_event(ending), send)
 
     async def _read_answer(
         self, send: trio.MemorySendChannel[bytes], model: "Channel", prompt: GenerateRequest
@@ -212,23 +241,48 @@ class Relay:
         call: "Stream[GenerateRequest, GenerateResponse]",
         send: trio.MemorySendChannel[bytes],
     ) -> Ending:
-        response = None
-        async for response in call:
-            token = response.token
-            if not token and response.done:  # in this order: most messages need one look
+        last = None
+        # For a body that waits, all that is there is one chunk; the channel counts events.
+        while responses := await call.recv_messages(_AT_ONCE if self._is_awaited else 1):
+            last = responses[-1]
+            tokens = [response.token for response in responses]
+            is_done = not tokens[-1] and last.done  # in this order: most messages need one look
+            if is_done:
+                tokens.pop()
+            if tokens:
+                self._count(len(tokens))
+                await self._put(b"".join(map(self._encoder.token, tokens)), send)
+            if is_done:
                 return DONE
-            event = self._encoder.token(token)
-            self._count_token()
-            try:
-                send.send_nowait(event)  # no checkpoint for a token that finds room
-            except trio.WouldBlock:
-                await send.send(event)
-        return DONE if response is not None and response.done else CUT_SHORT
+        return DONE if last is not None and last.done else CUT_SHORT
 
-    def _count_token(self) -> None:
+    def _count(self, tokens: int) -> None:
         if self.first_token is None:
             self.first_token = trio.current_time()
-        self.tokens += 1
+        self.tokens += tokens
+
+    async def _put(  # noqa: ASYNC910 - no checkpoint for a token that finds room
+        self, chunk: bytes, send: trio.MemorySendChannel[bytes]
+    ) -> None:
+        try:
+            self._put_nowait(chunk, send)
+        except trio.WouldBlock:
+            await send.send(chunk)
+
+    def _put_nowait(self, chunk: bytes, send: trio.MemorySendChannel[bytes]) -> None:
+        """Put a chunk into the channel, unless the body waits for one that can be written at once.
+
+        Raises:
+            trio.WouldBlock: the channel is full.
+
+        """
+        if self._is_awaited and self.writer is not None:
+            self._last_chunk = trio.current_time()
+            if self.writer.write_nowait(chunk):
+                return
+            chunk = b""  # the body waits for the browser to take what is left
+        self._is_awaited = False
+        send.send_nowait(chunk)
 
     def _last_event(self, ending: Ending) -> bytes:
         if ending is DONE:
@@ -247,9 +301,5 @@ class Relay:
                 await trio.sleep_until(self._last_chunk + self._limits.heartbeat)
                 if trio.current_time() >= self._last_chunk + self._limits.heartbeat:
                     self._last_chunk = trio.current_time()
-                    _send_if_room(send, sse.PING)
-
-
-def _send_if_room(send: trio.MemorySendChannel[bytes], event: bytes) -> None:
-    with suppress(trio.WouldBlock):  # The browser has events to read: it needs no ping.
-        send.send_nowait(event)
+                    with suppress(trio.WouldBlock):  # who has events to read needs no ping
+                        self._put_nowait(sse.PING, send)

@@ -19,6 +19,7 @@ from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.connection import ConnectionStatistics
 from grpclib_anyio.testing import ChannelFor, ChannelOver, MemoryStream
+from relay_gateway.chunks import ChunkWriter
 from relay_gateway.ending import Cause
 from relay_gateway.relay import GENERATE, Encoder, Limits, Relay, open_relay
 from relay_gateway.sse import DONE as DONE_EVENT
@@ -50,15 +51,48 @@ class Chunk:
     data: bytes
 
 
-def relay_of(model: Channel, limits: Limits = LIMITS, encoder: Encoder | None = None) -> "Opened":
-    return Opened(model, limits, encoder or TextEncoder())
+def relay_of(
+    model: Channel,
+    limits: Limits = LIMITS,
+    encoder: Encoder | None = None,
+    writer: "Writer | None" = None,
+) -> "Opened":
+    return Opened(model, limits, encoder or TextEncoder(), writer)
+
+
+class Writer(ChunkWriter):
+    """Writes to a browser that takes what it is told to at once, and the rest when it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.is_full = False
+        #: What was written, and when.
+        self.chunks: list[Chunk] = []
+        self.waited = 0
+
+    def write_nowait(self, data: bytes) -> bool:
+        assert data
+        self.chunks.append(Chunk(trio.current_time(), data))
+        return not self.is_full
+
+    async def write(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self.waited += self.is_full
+        self.is_full = False
+        self.chunks.append(Chunk(trio.current_time(), data))
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(chunk.data for chunk in self.chunks)
 
 
 class Opened:
     """A relay, read to its end or not."""
 
-    def __init__(self, model: Channel, limits: Limits, encoder: Encoder) -> None:
-        self._context = open_relay(model, HI, encoder, limits)
+    def __init__(
+        self, model: Channel, limits: Limits, encoder: Encoder, writer: Writer | None
+    ) -> None:
+        self._context = open_relay(model, HI, encoder, limits, writer)
         self.chunks: list[Chunk] = []
 
     async def __aenter__(self) -> Self:
@@ -210,6 +244,85 @@ async def test_after_the_last_chunk_there_is_none() -> None:
         for _ in range(2):
             with pytest.raises(trio.EndOfChannel):
                 await opened.relay.next_chunk()
+
+
+# -- past the channel -----------------------------------------------------------------------------
+
+
+async def write_all(opened: Opened, writer: Writer) -> None:
+    """Do what the body does."""
+    try:
+        while True:
+            await writer.write(await opened.read())
+    except trio.EndOfChannel:
+        pass
+
+
+async def test_token_that_comes_alone_is_written_at_once() -> None:
+    model, writer = Model([0.5, "one ", 0.5, "two ", 0.5]), Writer()
+    async with channel_to(model) as channel, relay_of(channel, writer=writer) as opened:
+        start = trio.current_time()
+        await write_all(opened, writer)
+    assert texts(writer.body) == ["one ", "two "]
+    assert [chunk.time - start for chunk in writer.chunks] == pytest.approx([0.5, 1.0, 1.5])
+    assert opened.chunks == [], "the body sleeps until the end"
+    assert (opened.relay.tokens, opened.cause) == (2, Cause.DONE)
+
+
+async def test_tokens_that_come_together_are_written_as_one_chunk() -> None:
+    model, writer = Model([0.5, *"abcdef", 0.5]), Writer()
+    async with channel_to(model) as channel, relay_of(channel, writer=writer) as opened:
+        await write_all(opened, writer)
+    *tokens, last = [chunk.data for chunk in writer.chunks]
+    assert [[event.data for event in parse(chunk)] for chunk in tokens] == [list("abcdef")]
+    assert last == DONE_EVENT
+
+
+async def test_body_waits_for_a_browser_that_does_not_take_it_all_at_once() -> None:
+    model, writer = Model([0.5, "one ", 0.5, "two ", 0.5, "three ", 0.5]), Writer()
+    writer.is_full = True
+    async with channel_to(model) as channel, relay_of(channel, writer=writer) as opened:
+        await write_all(opened, writer)
+    assert texts(writer.body) == ["one ", "two ", "three "]
+    assert writer.waited == 1
+    assert [chunk.data for chunk in opened.chunks] == [b""]
+
+
+async def test_nothing_is_written_past_a_body_that_does_not_wait() -> None:
+    model, writer = Model(["one ", 0.5, "two ", 0.5]), Writer()
+    async with channel_to(model) as channel, relay_of(channel, writer=writer) as opened:
+        await trio.sleep(0.75)
+        assert writer.chunks == []
+        assert [event.data for event in parse(await opened.read())] == ["one ", "two "]
+        await wait_all_tasks_blocked()
+        assert writer.chunks == []
+        await opened.read_all()
+
+
+async def test_nothing_overtakes_what_the_body_has_in_hand() -> None:
+    """The reader gets room as the body takes a chunk, and runs before the body can write it."""
+    limits, writer = replace(LIMITS, channel_size=3), Writer()
+    async with (
+        channel_to(Model("abcdefgh")) as channel,
+        relay_of(channel, limits, writer=writer) as opened,
+    ):
+        await wait_all_tasks_blocked()
+        await write_all(opened, writer)
+    assert texts(writer.body) == list("abcdefgh")
+
+
+async def test_pings_are_written_at_once_and_put_off_by_what_is() -> None:
+    limits, writer = replace(LIMITS, heartbeat=1.0), Writer()
+    script: list[Step] = [0.75, "x", 1.5, "y", 1.25]
+    async with (
+        channel_to(Model(script)) as channel,
+        relay_of(channel, limits, writer=writer) as opened,
+    ):
+        start = trio.current_time()
+        await write_all(opened, writer)
+    times = [chunk.time - start for chunk in writer.chunks if comments(chunk.data)]
+    assert times == [1.75, 3.25]
+    assert opened.chunks == []
 
 
 # -- the heartbeat --------------------------------------------------------------------------------
@@ -601,7 +714,7 @@ class BrokenEncoder(TextEncoder):
 
 
 async def test_bug_is_logged_and_ends_with_an_event() -> None:
-    model, wire = Model(["one", "two", "three", FOREVER], ["whole"]), Wire()
+    model, wire = Model(["one", 0.5, "two", "three", FOREVER], ["whole"]), Wire()
     async with channel_to(model, wire) as channel:
         with capture_logs() as logs:
             async with relay_of(channel, encoder=BrokenEncoder()) as opened:
