@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from importlib.metadata import EntryPoint, entry_points, metadata, version
 from typing import Any
 
 import anyio
@@ -222,6 +223,20 @@ def test_backends_are_listed_with_what_they_need(
     assert "needs token-relay[openai]: not installed" in lines
     assert "reads OPENAI_API_KEY: not set" in lines
     assert all(any(line.startswith(name) for line in lines) for name in backends.BACKENDS)
+
+
+def test_backends_of_other_packages_are_listed_with_where_they_come_from(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (point,) = entry_points(group="console_scripts", name="relay-model")  # for want of another
+    unpackaged = EntryPoint("home-made", "home.made:open_backend", "token_relay.backends")
+    found = {"acme": point, "home-made": unpackaged}
+    monkeypatch.setattr(listing, "installed_backends", lambda: found)
+    assert main(["backends"]) == 0
+    lines = [line.split(maxsplit=1) for line in capfd.readouterr().out.splitlines()[-3:]]
+    assert lines[0] == ["acme", metadata("token-relay")["Summary"]]
+    assert lines[1] == ["from", f"token-relay {version('token-relay')}"]
+    assert lines[2] == ["home-made", "home.made:open_backend"]
 
 
 def test_backends_takes_no_arguments(capfd: pytest.CaptureFixture[str]) -> None:
