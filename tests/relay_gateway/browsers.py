@@ -212,9 +212,9 @@ class Http2:
 
 
 @asynccontextmanager
-async def http2(origin: str) -> AsyncGenerator[Http2]:
+async def http2(origin: str, *, buffer_size: int | None = None) -> AsyncGenerator[Http2]:
     """Connect with prior knowledge; leaving the context closes the connection at once."""
-    async with http1(origin) as browser:
+    async with http1(origin, buffer_size=buffer_size) as browser:
         connection = Http2(browser.stream)
         await connection.start()
         yield connection

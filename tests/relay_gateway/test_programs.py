@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import repeat
 
 import pytest
 import trio
@@ -16,7 +17,7 @@ import trio
 from grpclib_anyio.server import Server
 from relay_gateway.settings import GatewaySettings
 from relay_program.log import LogSettings
-from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, http1
+from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, http1, http2
 from tests.relay_gateway.event_stream import Event
 from tests.relay_gateway.models import Model
 
@@ -55,6 +56,10 @@ class Running:
         """Wait until it has printed something."""
         with trio.fail_after(20):
             return await self._until(pattern)
+
+    async def until_printed(self) -> None:
+        """Wait until it prints something."""
+        await self._printed.park()
 
     async def _until(self, pattern: str) -> re.Match[str]:
         while (match := re.search(pattern, self.output)) is None:
@@ -272,6 +277,45 @@ async def test_nothing_is_left_of_a_browser_that_left_behind_a_pipelined_request
             await browser.stream.send_all(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
         await program.until("cause='client_disconnect'")
         await program.end(signal.SIGTERM)
+
+
+# -- browsers that never read ---------------------------------------------------------------------
+
+
+@pytest.mark.trio
+async def test_model_is_stopped_and_browsers_given_up_in_time() -> None:
+    """To the moment, and for the ways in which HTTP/2 stalls: see test_stalled_browser.py."""
+    deadline, write_timeout = 2.0, 3.0
+    limits = {
+        "RELAY_DEADLINE_SECONDS": str(deadline),
+        "RELAY_WRITE_TIMEOUT_SECONDS": str(write_timeout),
+    }
+    model = Model(lambda: repeat("x" * 1024))
+    async with (
+        gateway(WAYS["hypercorn"], model, **limits) as (program, origin),
+        http1(origin, buffer_size=SMALL_BUFFER) as one,
+        http2(origin, buffer_size=SMALL_BUFFER) as other,
+    ):
+        started = trio.current_time()
+        await one.send(ASK)
+        await other.send(ASK)
+        await model.until(lambda: len(model.ended) == 2)
+        assert deadline <= model.ended[0] - started <= model.ended[1] - started <= deadline + BUSY
+        with trio.fail_after(write_timeout + BUSY):
+            while program.output.count("cause='deadline'") < 2:
+                await program.until_printed()
+            metrics = await read_metrics(origin)
+            while metrics["relay_connections"] > 1:
+                await trio.sleep(0.1)
+                metrics = await read_metrics(origin)
+        assert write_timeout <= trio.current_time() - started
+
+
+async def read_metrics(origin: str) -> dict[str, float]:
+    async with http1(origin) as browser:
+        text = (await browser.read("/metrics")).decode()
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
 
 
 # -- starting -------------------------------------------------------------------------------------

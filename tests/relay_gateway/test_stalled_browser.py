@@ -1,0 +1,80 @@
+"""A browser that never reads, through hypercorn's connections and over sockets, to the moment.
+
+The model is stopped at the deadline, whatever the browser does; the browser is given up when a write
+has waited for as long as it may; and nobody holds what the model would have sent.
+"""
+
+from collections.abc import Iterator
+from itertools import repeat
+from typing import Any, cast
+
+import pytest
+import trio
+from h2.errors import ErrorCodes
+from hypercorn.config import Config
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
+from structlog.testing import capture_logs
+
+from relay_gateway.hypercorn_trio import BoundedTCPServer
+from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, Http2
+from tests.relay_gateway.clock import on_mock_clock
+from tests.relay_gateway.gateways import ASK, gateway_to
+from tests.relay_gateway.models import Model, Wire
+
+pytestmark = pytest.mark.trio(run=on_mock_clock)
+
+DEADLINE, WRITE_TIMEOUT, KEEP_ALIVE = 2.0, 5.0, 5.0
+KIB = 1024
+#: KiB that may be on their way: two sockets and a window of HTTP/2 on either side of the gateway.
+MOST_ON_THE_WAY = 512
+LARGE_BUFFER = 1024 * KIB
+
+
+@pytest.fixture
+def logs() -> Iterator[list[Any]]:
+    """Collect what is logged."""
+    with capture_logs() as entries:
+        yield entries
+
+
+async def ask_and_read_nothing(stream: trio.SocketStream, http: str) -> None:
+    if http == "HTTP/1.1":
+        await Http1(stream).send(ASK)
+    else:
+        browser = Http2(stream)
+        await browser.start()
+        await browser.send(ASK)
+
+
+@pytest.mark.parametrize(
+    ("http", "buffer_size", "gone"),
+    [
+        ("HTTP/1.1", SMALL_BUFFER, WRITE_TIMEOUT),
+        ("HTTP/2", SMALL_BUFFER, WRITE_TIMEOUT),
+        # The socket takes all that HTTP/2's window lets through: it is the stream that is given up,
+        # and the connection with the last of them.
+        ("HTTP/2", LARGE_BUFFER, WRITE_TIMEOUT + KEEP_ALIVE),
+    ],
+    ids=["HTTP/1.1", "HTTP/2, full socket", "HTTP/2, no window"],
+)
+async def test_model_is_stopped_at_the_deadline_and_the_browser_given_up(
+    http: str, buffer_size: int, gone: float, logs: list[Any]
+) -> None:
+    model, wire = Model(lambda: repeat("x" * KIB)), Wire()
+    limits = {"deadline_seconds": DEADLINE, "write_timeout_seconds": WRITE_TIMEOUT}
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, buffer_size)
+    async with gateway_to(model, wire, **limits) as client, ours, theirs:
+        app = wrap_app(cast("Any", client.application), 0, "asgi")
+        server = BoundedTCPServer(app, Config(), WorkerContext(None), ConnectionState({}), ours)
+        start = trio.current_time()
+        await ask_and_read_nothing(theirs, http)
+        await server.run()
+        assert trio.current_time() - start == gone
+        assert wire.resets == [(start + DEADLINE, ErrorCodes.CANCEL)]
+        assert model.ended == [start + DEADLINE]
+    (entry,) = [entry for entry in logs if entry["event"] == "request ended"]
+    assert (entry["cause"], entry["seconds"]) == ("deadline", WRITE_TIMEOUT)
+    assert model.pulled < MOST_ON_THE_WAY
