@@ -304,10 +304,8 @@ async def test_model_is_stopped_and_browsers_given_up_in_time() -> None:
         with trio.fail_after(write_timeout + BUSY):
             while program.output.count("cause='deadline'") < 2:
                 await program.until_printed()
-            metrics = await read_metrics(origin)
-            while metrics["relay_connections"] > 1:
-                await trio.sleep(0.1)
-                metrics = await read_metrics(origin)
+            # If it was HTTP/2's window that was full, its connection is idle now, for a while.
+            assert (await read_metrics(origin))["relay_connections"] <= 2
         assert write_timeout <= trio.current_time() - started
 
 

@@ -1,7 +1,7 @@
 """A browser that never reads, through hypercorn's connections and over sockets, to the moment.
 
-The model is stopped at the deadline, whatever the browser does; the browser is given up when a write
-has waited for as long as it may; and nobody holds what the model would have sent.
+The model is stopped at the deadline, whatever the browser does; the browser is given up when a
+write has waited for as long as it may; and nobody holds what the model would have sent.
 """
 
 from collections.abc import Iterator
