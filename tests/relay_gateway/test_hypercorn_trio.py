@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import hypercorn.protocol
@@ -404,3 +405,36 @@ async def test_upstream_still_cuts_streams_off_after_many_requests(
     async with served(answer, BoundedTCPServer, monkeypatch, UPSTREAM_H2_PROTOCOL) as (url, _):
         is_held = await _is_held_through_many_requests(answer, url)
     assert not is_held, "hypercorn has mended this: see ContainedH2Protocol"
+
+
+# -- shutdown -------------------------------------------------------------------------------------
+
+
+async def test_upstream_still_tells_the_application_last() -> None:
+    """When there is no request left that it could end in order."""
+    happened: list[str] = []
+
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            happened.append("told")
+            return
+        try:
+            begun.set()
+            await trio.sleep_forever()
+        finally:
+            happened.append("cancelled")
+
+    begun, stop, config = trio.Event(), trio.Event(), Config()
+    config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.1
+    async with trio.open_nursery() as nursery:
+        serve = cast("Any", hypercorn.trio).serve
+        start = partial(serve, application, config, shutdown_trigger=stop.wait)
+        (url,) = await nursery.start(start)
+        async with http1(url) as browser:
+            await browser.send("/")
+            await begun.wait()
+            stop.set()
+            await browser.until_closed()
+    message = "hypercorn has mended this: see hypercorn_worker"
+    assert happened == ["cancelled", "told"], message

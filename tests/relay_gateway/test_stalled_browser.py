@@ -15,9 +15,11 @@ from hypercorn.config import Config
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
+from hyperframe.frame import PingFrame
 from structlog.testing import capture_logs
 
 from relay_gateway.hypercorn_trio import BoundedTCPServer
+from relay_gateway.hypercorn_worker import Worker, current_worker
 from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, Http2
 from tests.relay_gateway.clock import on_mock_clock
 from tests.relay_gateway.gateways import ASK, gateway_to
@@ -26,6 +28,7 @@ from tests.relay_gateway.models import Model, Wire
 pytestmark = pytest.mark.trio(run=on_mock_clock)
 
 DEADLINE, WRITE_TIMEOUT, KEEP_ALIVE = 2.0, 5.0, 5.0
+LAST_WRITE = 0.5
 KIB = 1024
 #: KiB that may be on their way: two sockets and a window of HTTP/2 on either side of the gateway.
 MOST_ON_THE_WAY = 512
@@ -78,3 +81,26 @@ async def test_model_is_stopped_at_the_deadline_and_the_browser_given_up(
     (entry,) = [entry for entry in logs if entry["event"] == "request ended"]
     assert (entry["cause"], entry["seconds"]) == ("deadline", WRITE_TIMEOUT)
     assert model.pulled < MOST_ON_THE_WAY
+
+
+async def test_reader_that_has_to_write_holds_up_no_shutdown() -> None:
+    """It answers pings that nobody reads: shielded, and not the one to see the cancellation."""
+    worker = Worker()
+    current_worker.set(worker)
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SMALL_BUFFER)
+    server = BoundedTCPServer(
+        cast("Any", None), Config(), WorkerContext(None), ConnectionState({}), ours
+    )
+    async with ours, theirs:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(worker.hurry_when_cancelled)
+            nursery.start_soon(server.run)
+            browser = Http2(theirs)
+            await browser.start()
+            with trio.move_on_after(1):
+                while True:
+                    await browser.send_frames([PingFrame(0, b"12345678")] * 100)
+            start = trio.current_time()
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - start == LAST_WRITE
