@@ -30,6 +30,7 @@ from grpclib.const import Cardinality
 from grpclib.exceptions import GRPCError
 from structlog.stdlib import get_logger
 
+from grpclib_anyio.messages import getter
 from relay_program.trace import trace_metadata
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
@@ -49,6 +50,8 @@ _AT_ONCE = 32
 
 #: The method's route; a test compares it with the generated service.
 GENERATE = "/ai.AIService/Generate"
+
+_token_of = getter("token")
 
 _log = get_logger(__name__)
 
@@ -245,7 +248,7 @@ class Relay:
         # For a body that waits, all that is there is one chunk; the channel counts events.
         while responses := await call.recv_messages(_AT_ONCE if self._is_awaited else 1):
             last = responses[-1]
-            tokens = [response.token for response in responses]
+            tokens = [_token_of(response) for response in responses]
             is_done = not tokens[-1] and last.done  # in this order: most messages need one look
             if is_done:
                 tokens.pop()
