@@ -1,14 +1,11 @@
 """What every test gets: an event loop, a browser, and a check that nothing is left behind."""
 
-import gc
 import logging
 import os
 import shutil
 import signal
-import threading
-import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
@@ -21,21 +18,23 @@ from tests import every_checkpoint
 from tests.every_checkpoint import COUNTS, AtEachCheckpoint, Checkpoint, Scenario
 from tests.grpclib_anyio.peer import toss
 from tests.hang_report import task_stacks
+from tests.leaks.plugin import (
+    no_garbage,
+    nothing_left_behind,
+    pytest_runtest_call,
+    pytest_runtest_makereport,
+)
+
+# pytest looks for them here.
+__all__ = [
+    "no_garbage",
+    "nothing_left_behind",
+    "pytest_runtest_call",
+    "pytest_runtest_makereport",
+]
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-
-# Seconds that a thread told to stop gets to do so, before it counts as left behind.
-THREAD_EXIT_TIMEOUT = 5.0
-
-# Trio keeps idle worker threads of this name for the next run, "Dummy" ones belong to C code.
-POOLED_THREADS = ("Trio thread ", "Dummy-")
-
-DESCRIPTORS = Path("/proc/self/fd")
-
-# epoll and eventfd: grpcio's are made once and kept, and an event loop that leaks its own
-# leaks the socket pair that wakes it as well.
-KEPT_DESCRIPTORS = "anon_inode:"
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -95,59 +94,6 @@ def pytest_timeout_set_timer(item: pytest.Item) -> Generator[None, object, objec
 
         signal.signal(signal.SIGALRM, report_and_fail)
     return result
-
-
-@pytest.fixture(autouse=True)
-def _nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test after which a thread or a file descriptor is left that was not there before."""
-    if any(map(request.node.get_closest_marker, ("browser", "may_leak"))):
-        yield
-        return
-    threads_before = set(threading.enumerate())
-    descriptors_before = _descriptors()
-    yield
-    threads = _threads_since(threads_before)
-    descriptors = _descriptors_since(descriptors_before)
-    if threads or descriptors:
-        pytest.fail(f"left behind: {[*threads, *descriptors]}")
-
-
-def _threads_since(before: set[threading.Thread]) -> list[str]:
-    """Name the threads that are not in `before` and do not end in time."""
-    deadline = time.monotonic() + THREAD_EXIT_TIMEOUT
-    for thread in _new_threads(before):
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return [repr(thread) for thread in _new_threads(before)]
-
-
-def _new_threads(before: set[threading.Thread]) -> list[threading.Thread]:
-    """List the live threads that are neither in `before` nor pooled."""
-    new = set(threading.enumerate()) - before
-    return [thread for thread in new if not thread.name.startswith(POOLED_THREADS)]
-
-
-def _descriptors_since(before: Mapping[str, str]) -> list[str]:
-    """Describe the open files that are not in `before`, once garbage is collected."""
-    if not _descriptors().items() - before.items():
-        return []
-    gc.collect()
-    return [f"{fd} -> {target}" for fd, target in _descriptors().items() - before.items()]
-
-
-def _descriptors() -> dict[str, str]:
-    """Map each open descriptor to what it is open on; empty where there is no /proc."""
-    if not DESCRIPTORS.is_dir():
-        return {}
-    targets = {entry.name: _target(entry) for entry in DESCRIPTORS.iterdir()}
-    return {fd: target for fd, target in targets.items() if not target.startswith(KEPT_DESCRIPTORS)}
-
-
-def _target(descriptor: Path) -> str:
-    """Name what it is open on; the one that listed the directory is closed by now."""
-    try:
-        return str(descriptor.readlink())
-    except FileNotFoundError:
-        return KEPT_DESCRIPTORS
 
 
 @pytest.fixture

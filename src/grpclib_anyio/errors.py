@@ -80,6 +80,18 @@ class DeadlineExceededError(GRPCError, TimeoutError):
         super().__init__(Status.DEADLINE_EXCEEDED, message)
 
 
+def again(error: GRPCError) -> GRPCError:
+    """Return an equal error, for raising one that is kept.
+
+    An error holds by its traceback the frames that it has passed, and they hold who keeps it: a
+    cycle, which only the garbage collector ends.
+    """
+    equal = error.__class__.__new__(error.__class__, *error.args)
+    vars(equal).update(vars(error))
+    equal.__cause__ = error.__cause__
+    return equal
+
+
 def _name(code: int) -> str:
     try:
         return ErrorCodes(code).name

@@ -22,7 +22,7 @@ from h2.errors import ErrorCodes
 
 from .compression import ENCODING, Compressed, deflate, inflate
 from .config import Configuration
-from .errors import DeadlineExceededError, GRPCError
+from .errors import DeadlineExceededError, GRPCError, again
 from .flow_control import ReceiveWindow
 from .wakeup import Wakeup
 
@@ -400,7 +400,7 @@ class MessageStream:
             self._inbox.feed(data)
         except GRPCError as error:
             # For the call's task: a server answers with this status, a client resets.
-            self._refusal = error
+            self._refusal = again(error)
             self._received.notify()
             return
         if padding:
@@ -448,7 +448,7 @@ class MessageStream:
         """Wait until there is a message; False if there will be none."""
         while not self._inbox.messages:
             if self._refusal is not None:
-                raise self._refusal
+                raise again(self._refusal)
             if self.remote_ended:
                 self._raise_if_truncated()
                 return False  # noqa: ASYNC910 - nothing to wait for
@@ -477,7 +477,7 @@ class MessageStream:
             inflated = inflate(message, self._max_message_size)
         except GRPCError as error:
             # The end of what can be received, as when a message is refused by its prefix.
-            self._refusal = error
+            self._refusal = again(error)
             self._inbox.clear()
             raise
         self._since_checkpoint += len(inflated) // _BYTES_PER_MESSAGE
@@ -507,4 +507,4 @@ class MessageStream:
 
     def _raise_error(self) -> None:
         if self.error is not None:
-            raise self.error
+            raise again(self.error)

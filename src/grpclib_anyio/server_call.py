@@ -241,7 +241,9 @@ async def run_call(  # noqa: ASYNC910 - a task, with nothing to do for a stream 
             if stream.error is None:
                 await _Call(services, stream, peer).run()
     except Exception as error:  # noqa: BLE001 - no call may take the others with it
-        if error is not stream.error:  # not the client's doing, but a listener's or a codec's
+        if (
+            stream.error is None or error.args != stream.error.args
+        ):  # not the client's doing, but a listener's or a codec's
             _log.error("Cannot end a response", exc_info=error)
             stream.release_nowait(ErrorCodes.INTERNAL_ERROR)
     finally:

@@ -450,7 +450,7 @@ class Call:
             try:
                 await self._call()
             except GRPCError as error:
-                self.error = error
+                self.error = error.with_traceback(None)  # which would hold us
         self.is_cancelled = self.scope.cancelled_caught
         self.is_over = True
 

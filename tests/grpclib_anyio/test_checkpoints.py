@@ -170,12 +170,14 @@ async def _cancelled(client: Client, checkpoint: Checkpoint) -> None:
 
 
 @pytest.mark.trio
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_client_call_is_cancelled(name: str, at_each_checkpoint: AtEachCheckpoint) -> None:
     await at_each_checkpoint("client's call cancelled", partial(_cancelled, CLIENTS[name]))
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("name", CLIENTS)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_client_call_is_cancelled_on_asyncio(

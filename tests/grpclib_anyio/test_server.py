@@ -8,7 +8,7 @@ import os
 import resource
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -623,13 +623,14 @@ class ContextManager(Generating):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anyio.sleep_forever)
             try:
-                yield forever(generate_request.prompt)
+                async with aclosing(forever(generate_request.prompt)) as messages:
+                    yield messages
             finally:
                 self.events.append("closed")
                 tasks.cancel_scope.cancel()
 
 
-async def forever(text: str) -> AsyncIterator[GenerateResponse]:  # noqa: ASYNC124, ASYNC900 - as above
+async def forever(text: str) -> AsyncGenerator[GenerateResponse]:  # noqa: ASYNC124, ASYNC900 - as above
     while True:
         yield GenerateResponse(text)
 

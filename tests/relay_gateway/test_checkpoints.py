@@ -201,6 +201,7 @@ async def _relay_is_ended(
     assert cause is Cause.MODEL_UNAVAILABLE or len(script.wire.connections) == connections
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("phase", PHASES)
 async def test_relay_is_cancelled(phase: str, at_each_checkpoint: AtEachCheckpoint) -> None:
     script = Script(PHASES[phase])
