@@ -104,3 +104,32 @@ async def test_reader_that_has_to_write_holds_up_no_shutdown() -> None:
             start = trio.current_time()
             nursery.cancel_scope.cancel()
         assert trio.current_time() - start == LAST_WRITE
+
+
+class Goodbyeless:
+    """Ends as TLS does with a client that reads nothing: there is no room for the good-bye."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self.socket = stream.socket
+        self.receive_some = stream.receive_some
+        self.send_all = stream.send_all
+        self._stream = stream
+
+    async def aclose(self) -> None:
+        try:
+            if self.socket.fileno() >= 0:
+                await trio.sleep_forever()
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+
+async def test_good_bye_of_tls_holds_up_no_end() -> None:
+    """Neither when the connection was idle, which hypercorn closes in a shield."""
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    server = BoundedTCPServer(
+        cast("Any", None), Config(), WorkerContext(None), ConnectionState({}), Goodbyeless(ours)
+    )
+    async with ours, theirs:
+        start = trio.current_time()
+        await server.run()
+        assert trio.current_time() - start == KEEP_ALIVE + LAST_WRITE

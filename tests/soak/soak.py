@@ -129,7 +129,7 @@ class Soak:
 
     async def measure(self, requests: int, advance: Callable[[], None]) -> "Report":
         """See what the gateway holds before and after so many requests."""
-        await self._run(_WARM_UP, lambda: None)
+        await self._run(min(_WARM_UP, requests), lambda: None)
         before = await self._at_rest()
         self.ways.clear()
         self.endings.clear()
