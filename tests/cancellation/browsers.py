@@ -5,6 +5,8 @@ own, unless it is paused.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import h2.connection
@@ -87,6 +89,11 @@ class Browser(ABC):
         self._may_read.set()
         self._reading = trio.CancelScope()
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether it is not paused."""
+        return self._may_read.is_set()
+
     # -- what it does ---------------------------------------------------------------------------
 
     @abstractmethod
@@ -102,7 +109,8 @@ class Browser(ABC):
         """Send nothing more, and go on reading."""
         self._journal.note(self.name, "half-closes")
         self._leave_exchanges()
-        self._stream.send_eof_nowait()
+        with suppress(trio.BrokenResourceError):
+            self._stream.send_eof_nowait()
 
     def reset(self) -> None:
         """Break the connection."""
@@ -118,8 +126,9 @@ class Browser(ABC):
     def pause(self) -> None:
         """Stop reading, until :meth:`resume`."""
         self._journal.note(self.name, "stops reading")
-        self._may_read = trio.Event()
-        self._reading.cancel()
+        if self._may_read.is_set():
+            self._may_read = trio.Event()
+            self._reading.cancel()
 
     def resume(self) -> None:
         """Go on reading."""
@@ -175,7 +184,7 @@ class Browser(ABC):
         try:
             self._stream.send_nowait(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self._journal.note(self.name, "cannot send any more")
+            self._end("broken")
 
 
 class Http1(Browser):
@@ -285,3 +294,84 @@ class Http2(Browser):
 
     def _flush(self) -> None:
         self._send(self._h2.data_to_send())
+
+
+class Direct(Browser):
+    """No HTTP at all: calls the application as a server does (ASGI), one request at a time."""
+
+    def __init__(
+        self, link: Link, journal: Journal, name: str, start: Callable[[Exchange], None]
+    ) -> None:
+        """Prepare; ``start`` begins a task that runs :meth:`serve`."""
+        super().__init__(link, journal, name)
+        self._start = start
+        self._left = trio.Event()
+
+    def ask(self, session: str) -> Exchange:
+        """Send a request."""
+        self._journal.note(self.name, f"asks {session}")
+        self._exchange = Exchange(session)
+        self._start(self._exchange)
+        return self._exchange
+
+    async def run(self) -> None:
+        """Have nothing to read."""
+
+    async def serve(self, application: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI's
+        """Run the application for a request."""
+        path, _, query = (TARGET + exchange.session).partition("?")
+        requests = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            await trio.lowlevel.checkpoint()
+            if requests:
+                return requests.pop()
+            await self._left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            await trio.lowlevel.checkpoint()
+            await self._may_read.wait()
+            if self.is_left:
+                return
+            exchange.status = message.get("status", exchange.status)
+            exchange.take(message.get("body", b""))
+            if message["type"] == "http.response.body" and not message["more_body"]:
+                exchange.end()
+
+        scope = {
+            "type": "http",
+            "asgi": {"spec_version": "2.1", "version": "3.0"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": [(b"host", b"gateway")],
+            "client": ("192.0.2.1", 50_000),
+            "server": ("192.0.2.2", 80),
+            "state": {},
+            "extensions": {},
+        }
+        await application(scope, receive, send)
+
+    def half_close(self) -> None:
+        """Leave: there is no half of this."""
+        self.close()
+
+    def close(self) -> None:
+        """Leave."""
+        super().close()
+        self._left.set()
+
+    def reset(self) -> None:
+        """Leave."""
+        self.close()
+
+    def _receive(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def _leave_exchanges(self) -> None:
+        self._exchange.is_left = True

@@ -36,15 +36,26 @@ def _in_the_channel(world: World) -> Iterator[str]:
         if connection._open_count:
             yield f"{connection._open_count} slots are taken"
     for connection in world.served:
-        if (statistics := connection.statistics()) != _NOTHING:
+        # What was queued on a connection that is lost goes with it, if it is known to be lost.
+        if (
+            connection.is_open
+            and not _is_cut(world)
+            and (statistics := connection.statistics()) != _NOTHING
+        ):
             yield f"the model's connection holds {statistics}"
+        if connection.streams:
+            yield f"streams of the model's connection: {connection.streams}"
+
+
+def _is_cut(world: World) -> bool:
+    return any(link.is_cut for link in world.models.links)
 
 
 def _in_windows(world: World) -> Iterator[str]:
     """Compare what each side may send with what the other side has not told it yet."""
     clients = {c for c in world.channel._connector.connections if c.is_open}
     servers = {c for c in world.served if c.is_open}
-    if len(clients) == len(servers) == 1:
+    if len(clients) == len(servers) == 1 and not _is_cut(world):
         yield from _in_window(*clients, *servers)
         yield from _in_window(*servers, *clients)
 
@@ -58,6 +69,9 @@ def _in_window(sender: Connection, receiver: Connection) -> Iterator[str]:
 
 def _tasks(world: World) -> Iterator[str]:
     yield from (f"task {name}" for name in world.tasks() if not _LASTING.fullmatch(name))
+    for browser in world.browsers:
+        if not browser.link.far.is_closed and browser.link.far.is_used:
+            yield f"the connection of {browser.name}"
 
 
 def _in_relays(world: World) -> Iterator[str]:

@@ -119,12 +119,13 @@ class End(trio.abc.HalfCloseableStream):
         self._broken_at = inf
         self._is_sending = False
         self._is_receiving = False
+        self._is_used = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Wait for bytes; empty at the end."""
         if self._is_receiving:
             raise trio.BusyResourceError("another task receives")
-        self._is_receiving = True
+        self._is_receiving = self._is_used = True
         try:
             await trio.lowlevel.checkpoint()
             while not self._incoming.has_arrived:
@@ -207,9 +208,9 @@ class End(trio.abc.HalfCloseableStream):
         self._incoming.changed.notify()
 
     @property
-    def unread(self) -> int:
-        """Bytes that wait here, or are on their way to here."""
-        return self._incoming.used
+    def is_used(self) -> bool:
+        """Whether anybody has received from here."""
+        return self._is_used
 
     def _begin_to_send(self) -> None:
         if self._is_sending:
@@ -222,9 +223,13 @@ class End(trio.abc.HalfCloseableStream):
         if self.peer.is_closed:
             self.peer.reset_peer_nowait()  # its answer to what it does not take any more
             return len(data)
-        size = min(len(data), self._outgoing.size - self._outgoing.used)
+        way = self._outgoing
+        size = min(len(data), way.size - way.used)
+        # Not in crumbs (RFC 9293 § 3.8.6.2.1, silly window syndrome): they would stay crumbs.
+        if size < min(len(data), way.size // 4):
+            return 0
         if size:
-            self._outgoing.put(data[:size])
+            way.put(data[:size])
         return size
 
     def _end(self) -> None:

@@ -40,6 +40,16 @@ def test_http2_connection_is_closed_when_its_streams_were_reset() -> None:
     run_seeded(main, seed=0, clock=MockClock(autojump_threshold=0))
 
 
+def test_http2_connection_without_a_request_is_closed() -> None:
+    """Its preface looks like a request to HTTP/1.1, which is where a connection begins."""
+
+    async def main() -> None:
+        async with open_world() as world:
+            await _assert_closed_when_idle(world.browse(http2=True))
+
+    run_seeded(main, seed=0, clock=MockClock(autojump_threshold=0))
+
+
 async def _assert_closed_when_idle(browser: Browser) -> None:
     await trio.sleep(KEEP_ALIVE - 1)
     assert browser.end is None

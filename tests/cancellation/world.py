@@ -31,7 +31,7 @@ from relay_gateway import hypercorn_trio, hypercorn_worker
 from relay_gateway.app import create_app
 from relay_gateway.relay import Relay
 from relay_gateway.settings import GatewaySettings
-from tests.cancellation.browsers import Browser, Http1, Http2
+from tests.cancellation.browsers import Browser, Direct, Exchange, Http1, Http2
 from tests.cancellation.journal import Journal
 from tests.cancellation.models import Models
 from tests.cancellation.network import BUFFER_SIZE, End, Link, Weather
@@ -89,6 +89,8 @@ class World:
         self.relays: list[Relay] = []
         self.served: list[Connection] = []
         self.settings = settings
+        #: The gateway as an ASGI application.
+        self.application: Any = None
         self.sigterm = trio.Event()
         self.gateway_stopped = trio.Event()
         #: Bytes that may be on their way to the next browser that connects.
@@ -114,6 +116,17 @@ class World:
         self.browsers.append(browser)
         self._listener.connect_nowait(link.far)
         self._nursery.start_soon(browser.run)
+        return browser
+
+    def call_directly(self) -> Direct:
+        """Make a browser that needs no server."""
+        name = f"browser:{len(self.browsers)}"
+        browser = Direct(Link(), self.journal, name, lambda x: self._nursery.start_soon(serve, x))
+
+        async def serve(exchange: Exchange) -> None:
+            await browser.serve(self.application, exchange)
+
+        self.browsers.append(browser)
         return browser
 
     def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
@@ -149,9 +162,9 @@ class World:
         config = Config()
         config.errorlog = logging.getLogger("hypercorn.error")
         with self._on_the_network():
-            application = wrap_app(create_app(self.settings), config.wsgi_max_body_size, "asgi")
+            self.application = create_app(self.settings)
             await hypercorn_worker.serve(
-                application,
+                wrap_app(self.application, config.wsgi_max_body_size, "asgi"),
                 config,
                 sockets=Sockets([], [], []),
                 shutdown_trigger=self.sigterm.wait,
