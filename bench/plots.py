@@ -19,21 +19,24 @@ _STYLE = {"svg.hashsalt": "bench", "svg.fonttype": "none"}
 
 
 def draw(part: str, results: Results, directory: Path) -> list[Path]:
-    """Draw what a part has, one file each."""
+    """Draw what a part has figures for, one file each."""
     directory.mkdir(parents=True, exist_ok=True)
     plots = _PLOTS.get(part, {})
-    return [_save(plot, results, directory / f"{name}.svg") for name, plot in plots.items()]
+    paths = {directory / f"{name}.svg": plot for name, plot in plots.items()}
+    return [path for path, plot in paths.items() if _save(plot, results, path)]
 
 
-def _save(plot: Callable[[Any, Results], None], results: Results, path: Path) -> Path:
+def _save(plot: Callable[[Any, Results], None], results: Results, path: Path) -> bool:
     with _matplotlib.rc_context(_STYLE):
         figure = _figure.Figure(figsize=_SIZE, layout="constrained")
         axes = figure.subplots()
         plot(axes, results)
+        if not axes.lines:
+            return False
         axes.grid(alpha=0.3)
         axes.legend()
         figure.savefig(path, metadata={"Date": None})
-    return path
+    return True
 
 
 def _line(axes: Any, results: Results, scenario: str, name: str, label: str, **style: Any) -> None:
