@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+import structlog
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -32,7 +33,7 @@ AT_ONCE = 2
 MANY = 200
 
 #: Blocks of memory that a crowd may leave behind: less than one for each of its requests.
-NOISE = MANY // 2
+NOISE = MANY
 
 #: What eight answers of the real model may add to the process, in bytes resident.
 LOCAL_NOISE = 8 * 2**20
@@ -121,7 +122,8 @@ async def in_a_crowd(backend: Backend, count: int) -> Crowd:
 async def test_two_hundred_requests_for_two_turns() -> None:
     blocks: list[int] = []
     for _ in range(3):
-        crowd = await in_a_crowd(DemoBackend(delay=0), MANY)
+        with structlog.testing.capture_logs():  # pytest would keep what is written
+            crowd = await in_a_crowd(DemoBackend(delay=0), MANY)
         for prompt, messages in crowd.answers.items():
             text = "".join(message.token for message in messages)
             assert text == f"Streaming response to: {prompt} "
