@@ -183,8 +183,10 @@ class Browser(ABC):
     def _send(self, data: bytes) -> None:
         try:
             self._stream.send_nowait(data)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except trio.BrokenResourceError:
             self._end("broken")
+        except trio.ClosedResourceError:
+            pass  # it has said that it sends nothing more, and may read on
 
 
 class Http1(Browser):
