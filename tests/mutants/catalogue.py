@@ -29,6 +29,8 @@ _MESSAGE_STREAM = "src/grpclib_anyio/message_stream.py"
 _STUBS = "src/grpclib_anyio/betterproto_stubs.py"
 _COMPAT = "src/grpclib_anyio/betterproto_compat.py"
 _KEEPALIVE = "src/grpclib_anyio/keepalive.py"
+_ERRORS = "src/grpclib_anyio/errors.py"
+_SERVER = "src/grpclib_anyio/server.py"
 _HTTP2 = "src/grpclib_anyio/http2.py"
 _SERVING = "src/relay_model/serving.py"
 _HTTP_CLIENT = "src/relay_model/backends/http_client.py"
@@ -187,10 +189,32 @@ None
         8,
         "the connection's window is credited for live streams only",
         _CONNECTION,
-        right="        if increment := self._window.credit(size):",
+        right="""\
+        \"\"\"Take a DATA frame that h2 has not made an event of, see ``OnData``.\"\"\"
+        if increment""",
         wrong="""\
+        if stream_id in self.streams and (increment""",
+        also=(
+            (
+                """\
+self._window.credit(size):
+            self._h2.increment_flow_control_window(increment)
+        if data and""",
+                """\
+self._window.credit(size)):
+            self._h2.increment_flow_control_window(increment)
+        if data and""",
+            ),
+            (
+                """\
+        size = event.flow_controlled_length
+        if increment := self._window.credit(size):""",
+                """\
+        size = event.flow_controlled_length
         known = event.stream_id in self.streams
         if known and (increment := self._window.credit(size)):""",
+            ),
+        ),
         tests=(f"{_TEST_CLIENT}test_data_that_crosses_our_reset_is_credited_to_the_connection",),
     ),
     Mutant(
@@ -410,9 +434,9 @@ None
         27,
         "a heartbeat extends the deadline",
         _RELAY,
-        right="                    _send_if_room(send, sse.PING)",
+        right="                        self._put_nowait(sse.PING, send)",
         wrong="""\
-                    _send_if_room(send, sse.PING)
+                        self._put_nowait(sse.PING, send)
                     self._answer.deadline = trio.current_time() + self._limits.deadline""",
         also=(("timeout=self.started + self._limits.deadline - trio.current_time(),", ""),),
         tests=(f"{_TEST_RELAY}test_deadline_is_not_extended_by_pings",),
@@ -612,5 +636,29 @@ None
         right="abandon_on_cancel=True",
         wrong="abandon_on_cancel=False",
         tests=(f"{_TEST_ASK}test_interrupted_while_its_reader_stalls_it_ends",),
+    ),
+    Mutant(
+        46,
+        "what is written past a channel overtakes what was taken from it",
+        _RELAY,
+        right="            return self._receive.receive_nowait()  # noqa",
+        wrong="            raise trio.WouldBlock  # noqa",
+        tests=(f"{_TEST_RELAY}test_nothing_overtakes_what_the_body_has_in_hand",),
+    ),
+    Mutant(
+        47,
+        "a task group is given tasks when it has ended",
+        _SERVER,
+        right="                    connection.on_request = None",
+        wrong="                    pass",
+        tests=(f"{_TEST_SERVER}test_request_that_comes_while_the_server_stops",),
+    ),
+    Mutant(
+        48,
+        "an error that is kept is raised itself",
+        _ERRORS,
+        right="    equal = error.__class__.__new__(error.__class__, *error.args)",
+        wrong="    return error\n    equal = error.__class__.__new__(error.__class__, *error.args)",
+        tests=("tests/grpclib_anyio/test_garbage.py::test_nothing_of_a_call_is_in_a_cycle",),
     ),
 ]
