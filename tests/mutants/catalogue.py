@@ -46,6 +46,7 @@ _TEST_HTTP = "tests/relay_gateway/test_http.py::"
 _TEST_SSE = "tests/relay_gateway/test_sse.py::"
 _TEST_HYPERCORN = "tests/relay_gateway/test_hypercorn_trio.py::"
 _TEST_PROGRAMS = "tests/relay_gateway/test_programs.py::"
+_TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_PAGE = "tests/e2e/test_page.py::"
 _TEST_CLIENT = "tests/grpclib_anyio/test_client.py::"
 _TEST_CONNECTION = "tests/grpclib_anyio/test_connection.py::"
@@ -660,5 +661,85 @@ self._window.credit(size)):
         right="    equal = error.__class__.__new__(error.__class__, *error.args)",
         wrong="    return error\n    equal = error.__class__.__new__(error.__class__, *error.args)",
         tests=("tests/grpclib_anyio/test_garbage.py::test_nothing_of_a_call_is_in_a_cycle",),
+    ),
+    Mutant(
+        49,
+        "a stream whose window stays shut waits for good",
+        _HYPERCORN,
+        right="            deadline = self._last_taken + self.write_timeout",
+        wrong="            deadline = inf",
+        tests=(f"{_TEST_FOUND}test_http2_stream_whose_window_stays_shut_is_reset",),
+    ),
+    Mutant(
+        50,
+        "the timer of an idle connection is restarted by a task that is cancelled",
+        _HYPERCORN,
+        right="""\
+            with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
+                await super().protocol_send(event)""",
+        wrong="            await super().protocol_send(event)",
+        tests=(f"{_TEST_FOUND}test_connection_that_had_a_request_is_closed_when_it_idles",),
+    ),
+    Mutant(
+        51,
+        "an error of one connection ends all",
+        _HYPERCORN,
+        right="        except Exception as error:  # noqa: BLE001 - whatever a client's",
+        wrong="        except ZeroDivisionError as error:  # a client's",
+        also=(
+            (
+                "        except* Exception as errors:",
+                "        except* ZeroDivisionError as errors:",
+            ),
+        ),
+        tests=(f"{_TEST_HYPERCORN}test_what_a_client_sends_ends_its_own_connection_only",),
+    ),
+    Mutant(
+        52,
+        "a reader that is cancelled tells nobody of the end",
+        _HYPERCORN,
+        right="""\
+                await self._read()
+            await self.protocol.handle(Closed())""",
+        wrong="""\
+                await self._read()
+                await self.protocol.handle(Closed())""",
+        also=(
+            (
+                """\
+        with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
+            await super()._close_stream(stream_id)""",
+                "        await super()._close_stream(stream_id)",
+            ),
+        ),
+        tests=(f"{_TEST_HYPERCORN}test_connection_that_a_cancelled_task_finds_broken_ends_whole",),
+    ),
+    Mutant(
+        53,
+        "an answer is done although its last write failed",
+        _RELAY,
+        right="            await trio.lowlevel.checkpoint()  # noqa: ASYNC120",
+        wrong="            pass  # noqa: ASYNC120",
+        tests=(f"{_TEST_FOUND}test_write_that_timed_out_delivers_nothing",),
+    ),
+    Mutant(
+        54,
+        "TLS's good-bye takes as long as it takes",
+        _HYPERCORN,
+        right="""\
+        with trio.move_on_after(_LAST_WRITE_SECONDS):
+            await super()._initiate_server_close()""",
+        wrong="        await super()._initiate_server_close()",
+        also=(
+            (
+                """\
+        with trio.move_on_after(_LAST_WRITE_SECONDS):
+            await super()._close()""",
+                "        await super()._close()",
+            ),
+        ),
+        tests=(
+            "tests/relay_gateway/test_stalled_browser.py::test_good_bye_of_tls_holds_up_no_end",
+        ),
     ),
 ]
