@@ -1,16 +1,13 @@
 """A few thousand simulated requests, and what the simulation itself promises."""
 
-import os
-
 import pytest
 
 from grpclib_anyio.connection import Connection
 from relay_gateway.relay import Relay
 from tests.cancellation.simulation import simulate
 
-#: About eleven requests each. Fewer where that has been done by another Python already; and more
-#: with `nox -s simulate`.
-SEEDS, SEEDS_PER_TEST = int(os.environ.get("SIMULATED_SEEDS", "200")), 10
+#: About eleven requests each; more with `nox -s simulate`.
+SEEDS, SEEDS_PER_TEST = 200, 10
 #: In which a bug that was planted has to be found.
 FOUND_WITHIN = 30
 
