@@ -18,6 +18,7 @@ from typing import Any
 from quart_trio import QuartTrio
 
 from relay_program.cli import parse_settings
+from relay_program.collector import settle
 from relay_program.log import configure_logging
 
 from .app import create_app
@@ -36,6 +37,7 @@ def _create_app() -> QuartTrio:
         for handler in logging.getLogger().handlers:
             # hypercorn's command line writes its own lines in its own form: once is enough.
             handler.addFilter(lambda record: record.name != "hypercorn.error")
+        settle()
 
     application.before_serving(configure)
     return application

@@ -13,6 +13,7 @@ from functools import partial
 import trio
 
 from relay_program.cli import fail, parse_settings
+from relay_program.collector import settle
 from relay_program.errors import StartupError
 from relay_program.log import configure_logging
 from relay_program.running import run
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging(settings)
     stop = trio.Event()
     main = partial(serve, settings, stop=stop)
+    settle()
     try:
         return run(main, on_terminate=stop.set, on_interrupt=stop.set)
     except StartupError as error:

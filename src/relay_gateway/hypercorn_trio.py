@@ -12,6 +12,7 @@ Some things in hypercorn 0.18 defeat what a relay promises:
   when a request's body goes on after its response.
 - The timer of an idle connection is restarted in the task of the request that is over, and with
   quart-trio that task is cancelled right then. A connection that had a request was never closed.
+  And the timer costs two tasks a request; ``hypercorn_idle`` has one that costs none.
 - ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
   the connection are cut off, and neither the client nor the application is told.
 
@@ -49,9 +50,11 @@ from hypercorn.typing import Event as IOEvent
 from structlog.stdlib import get_logger
 
 from .chunks import CHUNKS, ChunkWriter
+from .hypercorn_idle import IdleTimer, Terminated
 from .hypercorn_worker import DrainingContext, Worker, current_worker, serve_on_command_line
 
 if TYPE_CHECKING:
+    from hypercorn.trio.worker_context import TrioSingleTask
     from hypercorn.typing import AppWrapper
 
 __all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "ContainedH2Protocol", "install"]
@@ -79,6 +82,9 @@ class BoundedTCPServer(TCPServer):
         #: What was to be written and is not: it goes before anything else.
         self._unsent = b""
         self._reading = trio.CancelScope()
+        terminated = cast("Terminated", self.context.terminated)  # our DrainingContext's
+        self._idle = IdleTimer(self._reading, terminated, self.config.keep_alive_timeout)
+        self.idle_task = cast("TrioSingleTask", self._idle)
         self._writes: set[trio.CancelScope] = set()
         self._last_write_deadline = inf
 
@@ -102,11 +108,6 @@ class BoundedTCPServer(TCPServer):
         """Write bytes to the client, or do what else the protocol asks for."""
         if isinstance(event, RawData):
             await self.write(event.data)
-        elif isinstance(event, Updated):
-            # Restarts the timer of an idle connection, often in the application's task: its answer
-            # is over, it is told so, and quart-trio cancels it. Half restarted is no timer at all.
-            with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
-                await super().protocol_send(event)
         else:
             await super().protocol_send(event)
 
@@ -164,8 +165,8 @@ class BoundedTCPServer(TCPServer):
             with self._reading:
                 await self._read()
             await self.protocol.handle(Closed())
-            await self.idle_task.stop()  # or the socket would stay open until it is due
         finally:
+            self._idle.stop_nowait()
             self.hurry_nowait()
 
     def hurry_nowait(self) -> None:
@@ -179,11 +180,6 @@ class BoundedTCPServer(TCPServer):
         # TLS says good-bye, for which a client that reads nothing leaves no room.
         with trio.move_on_after(_LAST_WRITE_SECONDS):
             await super()._close()
-
-    async def _initiate_server_close(self) -> None:
-        # Likewise, and hypercorn shields it.
-        with trio.move_on_after(_LAST_WRITE_SECONDS):
-            await super()._initiate_server_close()
 
     async def _read(self) -> None:  # noqa: ASYNC910 - it ends with what it waits for
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
@@ -205,7 +201,9 @@ class BoundedTCPServer(TCPServer):
             await trio.aclose_forcefully(self.stream)
 
     async def _receive(self) -> bytes:
-        with trio.fail_after(self.config.read_timeout or inf):
+        if self.config.read_timeout is None:  # as usual: a scope less
+            return bytes(await self.stream.receive_some(MAX_RECV))
+        with trio.fail_after(self.config.read_timeout):
             return bytes(await self.stream.receive_some(MAX_RECV))
 
 

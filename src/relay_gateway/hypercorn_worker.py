@@ -21,6 +21,8 @@ from hypercorn.config import Config, Sockets
 from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import AppWrapper
 
+from .hypercorn_idle import Terminated
+
 __all__ = ["DrainingContext", "Worker", "current_worker", "serve", "serve_on_command_line"]
 
 _upstream_worker_serve = hypercorn.trio.run.worker_serve
@@ -73,6 +75,7 @@ class DrainingContext(WorkerContext):
         """Take what hypercorn gives."""
         super().__init__(max_requests)
         self.terminate = _Drained()
+        self.terminated: Terminated = Terminated()
 
 
 class _Drained(EventWrapper):

@@ -50,8 +50,10 @@ def _serve(settings: ModelSettings) -> int:
     import anyio  # noqa: PLC0415
 
     from relay_model.serving import serve  # noqa: PLC0415
+    from relay_program.collector import settle  # noqa: PLC0415
     from relay_program.running import run  # noqa: PLC0415
 
+    settle()
     drain = anyio.Event()
     return run(partial(serve, settings, drain=drain), on_terminate=drain.set)
 

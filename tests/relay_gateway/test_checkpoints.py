@@ -16,7 +16,6 @@ import pytest
 import trio
 from grpclib.const import Status
 from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from structlog.testing import capture_logs
 
@@ -27,6 +26,7 @@ from grpclib_anyio.errors import TerminatedError
 from grpclib_anyio.testing import ChannelFor, MemoryStream
 from relay_gateway.ending import Cause
 from relay_gateway.hypercorn_trio import BoundedTCPServer
+from relay_gateway.hypercorn_worker import DrainingContext
 from relay_gateway.relay import Limits, open_relay
 from relay_gateway.sse import TextEncoder
 from relay_proto.ai import GenerateRequest
@@ -313,7 +313,7 @@ class Visit:
         self._browser = Http1(trio.SocketStream(self.far))
         app = wrap_app(cast("Any", client.application), 0, "asgi")
         self._stream = trio.SocketStream(near)
-        self._server = BoundedTCPServer(app, Config(), WorkerContext(None), {}, self._stream)
+        self._server = BoundedTCPServer(app, Config(), DrainingContext(None), {}, self._stream)
         self._pause = pause
 
     async def run(self) -> None:

@@ -16,7 +16,7 @@ from hypercorn.config import Config
 from hypercorn.events import RawData
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER as HIGH_WATER
 from hypercorn.protocol.h2 import StreamBuffer
-from hypercorn.trio.worker_context import EventWrapper, WorkerContext
+from hypercorn.trio.worker_context import EventWrapper
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import Frame, HeadersFrame, PriorityFrame
@@ -28,6 +28,7 @@ from relay_gateway.hypercorn_trio import (
     BoundedTCPServer,
     ContainedH2Protocol,
 )
+from relay_gateway.hypercorn_worker import DrainingContext
 from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, Http2, http1, http2
 
 pytestmark = pytest.mark.trio
@@ -160,7 +161,7 @@ async def test_upstream_still_holds_up_its_shutdown(monkeypatch: pytest.MonkeyPa
 async def test_a_write_that_has_begun_is_finished_by_a_cancelled_task() -> None:
     ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
     data, received = CHUNK * 40, bytearray()
-    server = BoundedTCPServer(None, Config(), None, None, ours)
+    server = BoundedTCPServer(None, Config(), DrainingContext(None), None, ours)
 
     async def read() -> None:
         with trio.fail_after(SOON):  # noqa: ASYNC912 - as above
@@ -236,7 +237,7 @@ async def test_connection_that_a_cancelled_task_finds_broken_ends_whole() -> Non
     ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
     answer = Answer()
     app = wrap_app(cast("Any", answer), 0, "asgi")
-    server = BoundedTCPServer(app, Config(), WorkerContext(None), ConnectionState({}), ours)
+    server = BoundedTCPServer(app, Config(), DrainingContext(None), ConnectionState({}), ours)
     async with ours, theirs, trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         browser = Http2(theirs)
@@ -250,6 +251,24 @@ async def test_connection_that_a_cancelled_task_finds_broken_ends_whole() -> Non
         nursery.cancel_scope.deadline = trio.current_time() + SOON
     assert answer.disconnected == 3
     assert not nursery.cancel_scope.cancelled_caught
+
+
+@pytest.mark.parametrize("request_", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"])
+async def test_connection_that_is_idle_ends_when_hypercorn_stops(request_: bytes) -> None:
+    """Before its first request, and after one."""
+    context = DrainingContext(None)
+    app = wrap_app(cast("Any", Answer()), 0, "asgi")
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    server = BoundedTCPServer(app, Config(), context, ConnectionState({}), ours)
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        await theirs.send_all(request_)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(context.terminated.idle) == 1
+        await context.terminated.set()
+        nursery.cancel_scope.deadline = trio.current_time() + SOON
+    assert not nursery.cancel_scope.cancelled_caught
+    assert not context.terminated.idle
 
 
 # -- one client's connection is not another's -----------------------------------------------------

@@ -12,14 +12,13 @@ import pytest
 import trio
 from h2.errors import ErrorCodes
 from hypercorn.config import Config
-from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import PingFrame
 from structlog.testing import capture_logs
 
 from relay_gateway.hypercorn_trio import BoundedTCPServer
-from relay_gateway.hypercorn_worker import Worker, current_worker
+from relay_gateway.hypercorn_worker import DrainingContext, Worker, current_worker
 from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, Http2
 from tests.relay_gateway.clock import on_mock_clock
 from tests.relay_gateway.gateways import ASK, gateway_to
@@ -71,7 +70,7 @@ async def test_model_is_stopped_at_the_deadline_and_the_browser_given_up(
     ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, buffer_size)
     async with gateway_to(model, wire, **limits) as client, ours, theirs:
         app = wrap_app(cast("Any", client.application), 0, "asgi")
-        server = BoundedTCPServer(app, Config(), WorkerContext(None), ConnectionState({}), ours)
+        server = BoundedTCPServer(app, Config(), DrainingContext(None), ConnectionState({}), ours)
         start = trio.current_time()
         await ask_and_read_nothing(theirs, http)
         await server.run()
@@ -90,7 +89,7 @@ async def test_reader_that_has_to_write_holds_up_no_shutdown() -> None:
     ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
     ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SMALL_BUFFER)
     server = BoundedTCPServer(
-        cast("Any", None), Config(), WorkerContext(None), ConnectionState({}), ours
+        cast("Any", None), Config(), DrainingContext(None), ConnectionState({}), ours
     )
     async with ours, theirs:
         async with trio.open_nursery() as nursery:
@@ -127,7 +126,7 @@ async def test_good_bye_of_tls_holds_up_no_end() -> None:
     """Neither when the connection was idle, which hypercorn closes in a shield."""
     ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
     server = BoundedTCPServer(
-        cast("Any", None), Config(), WorkerContext(None), ConnectionState({}), Goodbyeless(ours)
+        cast("Any", None), Config(), DrainingContext(None), ConnectionState({}), Goodbyeless(ours)
     )
     async with ours, theirs:
         start = trio.current_time()
