@@ -38,7 +38,7 @@ class IdleTimer:
         self._terminated = terminated
         self._seconds = seconds
 
-    async def restart(self, *_: object) -> None:  # noqa: ASYNC124 - hypercorn's own
+    async def restart(self, *_: object) -> None:  # noqa: ASYNC124, ASYNC910 - hypercorn's own
         """Count from now, as the connection is idle; not a checkpoint.
 
         What hypercorn would run in a task, and where, does not matter.
@@ -48,7 +48,7 @@ class IdleTimer:
         if self._terminated.is_set():
             self._reading.cancel()
 
-    async def stop(self) -> None:  # noqa: ASYNC124 - likewise
+    async def stop(self) -> None:  # noqa: ASYNC124, ASYNC910 - likewise
         """Stop counting: a request has come; not a checkpoint."""
         self.stop_nowait()
 
