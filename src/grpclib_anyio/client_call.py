@@ -4,8 +4,8 @@ How a call is cancelled: its scope is cancelled, ``Cancelled`` is raised at the 
 is in, and leaving ``async with`` resets the stream with CANCEL. That is a plain call, so it works
 in a cancelled task, in a generator that is being closed, and in one that is garbage.
 
-A call holds no cancel scope between awaits. Its deadline is a timer in the *channel's* task group
-that fails the stream. So a slow consumer is never cancelled within its own code, and a generator
+A call holds no cancel scope between awaits. Its deadline is an alarm of the *channel's* that fails
+the stream. So a slow consumer is never cancelled within its own code, and a generator
 around a call, such as betterproto's stubs, does not yield inside a scope (PEP 789).
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -45,6 +45,9 @@ from .metadata import (
 )
 from .peer import Peer
 from .replay import Replay
+
+if TYPE_CHECKING:
+    from .alarms import Alarm
 
 __all__ = ["Client", "Stream"]
 
@@ -116,7 +119,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._dispatch = client.dispatch
         self._codec = client.codec
         self._open_stream: MessageStream | None = None
-        self._timer: anyio.CancelScope | None = None
+        self._timer: Alarm | None = None
         #: None when the call cannot be made again: any more, or yet.
         self._replay: Replay | None = None
         #: Why no more messages can be received after those that ``recv_messages`` has returned.
@@ -157,9 +160,12 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             raise ProtocolError("A unary request needs a message before it ends")
         headers = await self._request_headers()
         self._replay = Replay(headers, self._client.connector.config.max_retry_buffer_size)
-        with _until(self._deadline):
-            connection, stream = await self._client.connector.open_stream(headers)
-        self._opened(connection, stream)
+        connector = self._client.connector
+        opened = connector.open_stream_nowait(headers)
+        if opened is None:
+            with _until(self._deadline):
+                opened = await connector.open_stream(headers)
+        self._opened(*opened)
         if end:
             await self.end()
 
@@ -309,14 +315,11 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         if self._deadline is not None:
             stream.deadline = self._deadline
             if self._timer is None:
-                self._timer = anyio.CancelScope()
-                self._client.connector.tasks.start_soon(self._expire, name="deadline of a call")
+                alarms = self._client.connector.alarms
+                self._timer = alarms.set_nowait(self._deadline, self._expire)
 
-    async def _expire(self) -> None:
-        timer, deadline = cast("anyio.CancelScope", self._timer), cast("float", self._deadline)
-        with timer:
-            await anyio.sleep_until(deadline)
-            self._stream.abort_nowait(DeadlineExceededError())
+    def _expire(self) -> None:
+        self._stream.abort_nowait(DeadlineExceededError())
 
     async def _finish(self) -> None:
         if self._open_stream is None or self._is_cancelled:
@@ -329,7 +332,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         """Let go of the call without an await; resets the stream unless it is over."""
         self._drop_replay()
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer.turn_off_nowait()
         if self._open_stream is not None:
             self._open_stream.release_nowait()
 

@@ -266,13 +266,21 @@ class Connection:
         if self._slot_queue or not self._free_slots:
             self._check_queue()
             await self._wait_for_slot()
+        return self._open_stream(headers)  # noqa: ASYNC910 - see the docstring
+
+    def open_stream_nowait(self, headers: Callable[[], Headers]) -> MessageStream | None:
+        """Open a client's stream if there is a free slot and nobody waits for it; None if not."""
+        is_free = self._free_slots and not self._slot_queue
+        return self._open_stream(headers) if is_free else None
+
+    def _open_stream(self, headers: Callable[[], Headers]) -> MessageStream | None:
         if self.error is not None:
-            return None  # noqa: ASYNC910 - nothing to wait for: see the docstring
+            return None
         stream_id = self._h2.get_next_available_stream_id()
         self._h2.send_headers(stream_id, headers())
         stream = self._add_stream(stream_id)
         self._unsent.add(stream)
-        return stream  # noqa: ASYNC910 - see the docstring
+        return stream
 
     def open_window_nowait(self, stream: MessageStream, increment: int) -> None:
         """Queue WINDOW_UPDATE for a stream."""

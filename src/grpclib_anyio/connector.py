@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import ByteStream, TaskGroup
 from anyio.streams.tls import TLSAttribute
 
+from .alarms import Alarms
 from .backoff import Backoff
 from .config import Configuration
 from .connection import Connection
@@ -77,7 +78,7 @@ class _Attempt:
 
 
 class Connector:
-    """Owns a task group in which connections live, and deadlines' timers beside them.
+    """Owns a task group in which connections live, and the calls' deadlines beside them.
 
     An async context manager. Leaving it closes every connection; see ``Connection`` for how.
     """
@@ -97,6 +98,8 @@ class Connector:
         self._connect = connect
         self._name = name
         self._tasks: TaskGroup | None = None
+        #: The deadlines of the channel's calls; they ring while it is entered.
+        self.alarms = Alarms()
         self._current: Connection | None = None
         self._connections: set[Connection] = set()
         self._attempt: _Attempt | None = None
@@ -112,6 +115,8 @@ class Connector:
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks
+        self.alarms = Alarms()
+        tasks.start_soon(self.alarms.run, name="deadlines of calls")
         return self
 
     async def __aexit__(
@@ -159,6 +164,16 @@ class Connector:
             self._attempt.is_abandoned = True
         for connection in self._connections:
             connection.close_nowait()
+
+    def open_stream_nowait(
+        self, headers: Callable[[], Headers]
+    ) -> tuple[Connection, MessageStream] | None:
+        """Open a stream if there is a connection with a free slot; None if not."""
+        connection = self._current
+        if connection is None or not connection.is_open:
+            return None
+        stream = connection.open_stream_nowait(headers)
+        return None if stream is None else (connection, stream)
 
     async def open_stream(self, headers: Callable[[], Headers]) -> tuple[Connection, MessageStream]:
         """Open a stream on the shared connection, once there is one and it has a free slot.

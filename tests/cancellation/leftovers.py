@@ -16,6 +16,7 @@ _NOTHING = ConnectionStatistics(streams=0, waiting_for_slot=0, unsent_bytes=0)
 _LASTING = re.compile(
     r"""
       reader | writer | keepalive | <(client|server)\ connection> | connection\ to\ .*
+    | deadlines\ of\ calls
     | hypercorn\.(trio\.lifespan|utils)\..* | trio\._highlevel_serve_listeners\._serve_one_listener
     | relay_gateway\.(app\.Gateway\.hold_channel | hypercorn_worker\..*)
     | tests\..*
@@ -32,6 +33,8 @@ def leftovers(world: World) -> list[str]:
 def _in_the_channel(world: World) -> Iterator[str]:
     if (statistics := world.channel.statistics()) != _NOTHING:
         yield f"the channel holds {statistics}"
+    if alarms := len(world.channel._connector.alarms):
+        yield f"{alarms} deadlines are waited for"
     for connection in world.channel._connector.connections:
         if connection._open_count:
             yield f"{connection._open_count} slots are taken"

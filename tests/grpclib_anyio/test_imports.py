@@ -21,6 +21,7 @@ LEVELS = (
         "config",
         "metadata",
         "peer",
+        "alarms",
         "backoff",
         "tls",
         "messages",
