@@ -37,7 +37,6 @@ _HTTP_CLIENT = "src/relay_model/backends/http_client.py"
 _GENERATORS = "src/relay_model/backends/generators.py"
 _GENERATION = "src/relay_model/backends/generation.py"
 _HEALTH = "src/grpclib_anyio/health.py"
-_SERVING = "src/relay_model/serving.py"
 _ASK = "src/relay_model/ask.py"
 
 _TEST_RELAY = "tests/relay_gateway/test_relay.py::"
@@ -673,11 +672,12 @@ self._window.credit(size)):
     Mutant(
         50,
         "the timer of an idle connection is restarted by a task that is cancelled",
-        _HYPERCORN,
-        right="""\
-            with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
-                await super().protocol_send(event)""",
-        wrong="            await super().protocol_send(event)",
+        "src/relay_gateway/hypercorn_idle.py",
+        right="        self._reading.deadline = trio.current_time() + self._seconds\n",
+        wrong="""\
+        await trio.lowlevel.checkpoint()
+        self._reading.deadline = trio.current_time() + self._seconds
+""",
         tests=(f"{_TEST_FOUND}test_connection_that_had_a_request_is_closed_when_it_idles",),
     ),
     Mutant(
@@ -728,16 +728,8 @@ self._window.credit(size)):
         _HYPERCORN,
         right="""\
         with trio.move_on_after(_LAST_WRITE_SECONDS):
-            await super()._initiate_server_close()""",
-        wrong="        await super()._initiate_server_close()",
-        also=(
-            (
-                """\
-        with trio.move_on_after(_LAST_WRITE_SECONDS):
             await super()._close()""",
-                "        await super()._close()",
-            ),
-        ),
+        wrong="        await super()._close()",
         tests=(
             "tests/relay_gateway/test_stalled_browser.py::test_good_bye_of_tls_holds_up_no_end",
         ),
