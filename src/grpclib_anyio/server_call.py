@@ -30,7 +30,7 @@ from h2.errors import ErrorCodes
 from multidict import MultiDict
 
 from .compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
-from .errors import GRPCError, TerminatedError
+from .errors import GRPCError, TerminatedError, again
 from .message_stream import Headers, MessageStream
 from .metadata import Metadata, content_type, decode_metadata, encode_metadata, is_content_type
 from .peer import Peer
@@ -351,7 +351,7 @@ class _Call:
             case ExceptionGroup(exceptions=[Exception() as only]):
                 return self._status_of(only)
             case GRPCError() if not isinstance(error, TerminatedError):
-                return error
+                return again(error)
             case TerminatedError() if self._stream.error is not None:
                 pass
             case _:

@@ -17,8 +17,9 @@ CALLERS = 8
 SUCCESSIONS = 5
 #: Calls that have to be answered before the next succession.
 CALLS_BETWEEN = 100
-#: Milliseconds after which the server lets go of a connection, give or take a tenth.
-CONNECTION_AGE = {"grpc.max_connection_age_ms": 50}
+#: Milliseconds after which the server lets go of a connection, give or take a tenth; enough for a
+#: busy machine to have begun a call on it.
+CONNECTION_AGE = {"grpc.max_connection_age_ms": 300}
 
 
 class Callers:
