@@ -62,7 +62,7 @@ class Settings:
             command,
             datetime.now(UTC).date().isoformat(),
             sys.version.split()[0],
-            f"{platform.system()} {platform.release()}",
+            f"{platform.system()} {platform.release().partition('-')[0]}",
             _cpu_model(),
             os.cpu_count() or 1,
             os.getloadavg()[0],

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from math import inf
 
 import trio
 
@@ -30,9 +29,9 @@ _ENVIRONMENT = {
     "RELAY_LOG_LEVEL": "warning",
 }
 _CLIENT_TIMEOUT = 30.0
-#: Seconds until a gateway that has been left alone holds nothing of those who left, and between
-#: two looks at it.
-_SETTLES_IN, _LOOK = 20.0, 0.2
+#: Seconds until a gateway that has been left alone holds nothing of those who left, for how long
+#: that has to stand still, and between two looks at it.
+_SETTLES_IN, _STANDS_STILL, _LOOK = 20.0, 1.5, 0.2
 #: Seconds between two deaths of the model.
 _MODEL_LIVES = 5.0
 #: Bytes by which a process may grow that holds nothing new: caches, and holes in its heap.
@@ -137,24 +136,26 @@ class Soak:
         started = trio.current_time()
         await self._run(requests, advance)
         seconds = trio.current_time() - started
-        after = await self._at_rest(tasks=before.tasks, descriptors=before.descriptors)
+        after = await self._at_rest()
         return Report(before, after, self.ways, self.endings, self._model.deaths, seconds)
 
-    async def _at_rest(self, tasks: float = inf, descriptors: float = inf) -> Footprint:
+    async def _at_rest(self) -> Footprint:
         """Wait until the gateway is alone with the model, and see what it holds.
 
-        It may hold more for a moment, such as a connection to a model that is dead and is being
-        closed. What is more than so many after all this time is given, for the caller to judge.
+        It holds more for a moment, such as a connection to a dead model that is being closed: what
+        it holds has to stand still.
         """
         await next(iter(POLITE))(self._origin)  # it connects to a model that has been replaced
         deadline = trio.current_time() + _SETTLES_IN
+        before, since = None, trio.current_time()
         while True:
             footprint = await Footprint.of(self._origin)
-            is_late = trio.current_time() >= deadline
-            has_settled = footprint.tasks <= tasks and footprint.descriptors <= descriptors
-            if footprint.is_at_rest and (has_settled or is_late):
+            held = (footprint.tasks, footprint.descriptors)
+            if held != before or not footprint.is_at_rest:
+                before, since = held, trio.current_time()
+            if trio.current_time() >= since + _STANDS_STILL:
                 return footprint
-            assert not is_late, f"left after {_SETTLES_IN} s: {footprint}"
+            assert trio.current_time() < deadline, f"left after {_SETTLES_IN} s: {footprint}"
             await trio.sleep(_LOOK)
 
     async def _run(self, requests: int, advance: Callable[[], None]) -> None:
@@ -209,7 +210,7 @@ class Report:
         leaks = [
             f"{name}: {after} after, {before} before"
             for name, before, after in self.compared()
-            if name != "memory" and after != before
+            if name != "memory" and after > before
         ]
         growth = self.after.memory - self.before.memory
         return leaks + ([f"memory: {growth} bytes more"] if growth > _NOISE else [])
