@@ -25,6 +25,10 @@ from .hypercorn_idle import Terminated
 
 __all__ = ["DrainingContext", "Worker", "current_worker", "serve", "serve_on_command_line"]
 
+#: Connections that may wait until they are accepted. hypercorn's 100 are fewer than can come in a
+#: moment, and what the kernel drops then is sent again only seconds later.
+_BACKLOG = 2048
+
 _upstream_worker_serve = hypercorn.trio.run.worker_serve
 _Trigger = Callable[[], Awaitable[None]]
 
@@ -95,12 +99,13 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
 ) -> None:
     """Serve as hypercorn's ``worker_serve`` does, until the trigger returns and all is drained.
 
-    ``config.graceful_timeout`` is set to zero: the drain has its own bound. Cancelling ends
-    everything at once.
+    ``config.graceful_timeout`` is set to zero: the drain has its own bound. A ``config.backlog``
+    that was left as it is becomes longer. Cancelling ends everything at once.
     """
     worker = Worker()
     current_worker.set(worker)
     config.graceful_timeout = 0.0
+    _lengthen_backlog(config, sockets)
 
     async def until_drained() -> None:
         await shutdown_trigger()
@@ -112,6 +117,16 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
             app, config, sockets=sockets, shutdown_trigger=until_drained, task_status=task_status
         )
         nursery.cancel_scope.cancel()
+
+
+def _lengthen_backlog(config: Config, sockets: Sockets | None) -> None:
+    """Listen anew with our backlog, unless the operator has chosen one."""
+    if config.backlog != Config.backlog:
+        return
+    config.backlog = _BACKLOG
+    if sockets is not None:
+        for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
+            sock.listen(_BACKLOG)  # the kernel takes the last one
 
 
 async def serve_on_command_line(  # noqa: ASYNC128 - as above
