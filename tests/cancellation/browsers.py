@@ -109,7 +109,7 @@ class Browser(ABC):
         """Send nothing more, and go on reading."""
         self._journal.note(self.name, "half-closes")
         self._leave_exchanges()
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # or said so before
             self._stream.send_eof_nowait()
 
     def reset(self) -> None:

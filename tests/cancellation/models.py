@@ -23,7 +23,7 @@ class Call:
     """What the model did for one request."""
 
     session: str
-    #: When the caller's time is up.
+    #: When it must be over: the caller's time is up, or at once for one that was reset as it came.
     deadline: float
     #: Tokens that the transport has taken.
     tokens: list[str] = field(default_factory=list[str])
@@ -45,7 +45,7 @@ class Model(AiServiceBase):
     ) -> AsyncIterator[GenerateResponse]:
         """Follow the script."""
         session = generate_request.session_id
-        call = Call(session, trio.current_effective_deadline())
+        call = Call(session, max(trio.current_effective_deadline(), trio.current_time()))
         self.calls.append(call)
         self._journal.note("model", f"{session} begins")
         try:
