@@ -16,7 +16,6 @@ import structlog
 
 from tests import every_checkpoint
 from tests.every_checkpoint import COUNTS, AtEachCheckpoint, Checkpoint, Scenario
-from tests.grpclib_anyio.peer import toss
 from tests.hang_report import task_stacks
 from tests.leaks.plugin import (
     no_garbage,
@@ -98,20 +97,17 @@ def pytest_timeout_set_timer(item: pytest.Item) -> Generator[None, object, objec
 
 @pytest.fixture
 def at_each_checkpoint(
-    request: pytest.FixtureRequest,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> AtEachCheckpoint:
-    """Run a scenario at each of its checkpoints; trio tosses no coins meanwhile."""
-    toss(monkeypatch, coin=1.0)
+    """Run a scenario at each of its checkpoints, on trio in each order of its batches."""
 
-    async def run(name: str, scenario: Scenario) -> None:
+    async def run(name: str, scenario: Scenario, *, seeds: int = 0) -> None:
         async def checked(checkpoint: Checkpoint) -> None:
             await scenario(checkpoint)
             assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
         counts = request.config.stash.setdefault(COUNTS, Counter())
-        counts[name] += await every_checkpoint.at_each_checkpoint(checked)
+        counts[name] += await every_checkpoint.in_each_order(checked, seeds)
 
     return run
 

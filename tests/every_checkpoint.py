@@ -9,31 +9,40 @@ for has come and it has not seen that yet.
 
 A scenario is run once for each checkpoint, and sees for itself that all is well whichever it was.
 It is run once more at the end, undisturbed, which is how the last checkpoint is known.
+
+Tasks that can run at once are run by trio in either order. What is at a checkpoint depends on it,
+so all of this is done in both, and where it is asked for in orders that are drawn by lot.
 """
 
 import asyncio
 from asyncio.events import Handle
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any, Protocol
 
 import pytest
 import trio
 import trio.testing
 
-__all__ = ["COUNTS", "AtEachCheckpoint", "Checkpoint", "Scenario", "settled"]
+from tests.scheduling import ORDERS, in_order, shuffled_by
+
+__all__ = ["COUNTS", "AtEachCheckpoint", "Checkpoint", "Scenario", "in_each_order", "settled"]
 
 #: How many checkpoints something happened at, by the name of what was tested.
 COUNTS = pytest.StashKey[Counter[str]]()
 
 Scenario = Callable[["Checkpoint"], Awaitable[None]]
+_Schedule = Callable[[], AbstractContextManager[None]]
 
 
 class AtEachCheckpoint(Protocol):
     """Runs a scenario at each of its checkpoints, which are counted under a name."""
 
-    async def __call__(self, name: str, scenario: Scenario) -> None: ...
+    async def __call__(self, name: str, scenario: Scenario, *, seeds: int = 0) -> None:
+        """Run it in both orders of trio's batches, and in those of so many seeds."""
+        ...
 
 
 class Checkpoint:
@@ -119,13 +128,36 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def at_each_checkpoint(scenario: Scenario) -> int:
-    """Run a scenario at each of its checkpoints in turn, and return how many there were."""
+async def in_each_order(scenario: Scenario, seeds: int = 0) -> int:
+    """Run a scenario at each of its checkpoints, in each order; return how many there were."""
+    count = 0
+    for name, schedule in _schedules(seeds).items():
+        try:
+            count += await _at_each_checkpoint(scenario, schedule)
+        except BaseException as error:
+            error.add_note(f"In this order: {name}")
+            raise
+    return count
+
+
+def _schedules(seeds: int) -> Mapping[str, _Schedule]:
+    if not trio.lowlevel.in_trio_run():
+        return {"asyncio's": nullcontext}
+    orders = {name: partial(in_order, order) for name, order in ORDERS.items()}
+    return orders | {f"of seed {seed}": partial(_order_of, seed) for seed in range(seeds)}
+
+
+def _order_of(seed: int) -> AbstractContextManager[None]:
+    return in_order(shuffled_by(seed))
+
+
+async def _at_each_checkpoint(scenario: Scenario, schedule: _Schedule) -> int:
     number = 0
     while True:
         checkpoint = Checkpoint(number)
         try:
-            await scenario(checkpoint)
+            with schedule():
+                await scenario(checkpoint)
         except BaseException as error:
             error.add_note(f"At checkpoint {number}, after a step of {checkpoint.step}")
             raise

@@ -18,10 +18,10 @@ from tests.cancellation.browsers import Browser, Exchange, Http2
 from tests.cancellation.journal import Entry
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Step
-from tests.cancellation.scheduling import run_seeded
 from tests.cancellation.world import World, open_world
 from tests.relay_gateway.event_stream import Event
 from tests.relay_gateway.models import SECRET
+from tests.scheduling import run_seeded
 
 #: Before anything else that is bounded in time, where the deadline is the ending, and after.
 DEADLINE, LATER = 10.0, 180.0

@@ -24,9 +24,9 @@ from grpclib_anyio.config import Configuration
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http2
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Call, Step
-from tests.cancellation.scheduling import run_seeded
 from tests.cancellation.world import open_world
 from tests.relay_gateway.models import SECRET
+from tests.scheduling import run_seeded
 
 __all__ = ["Run", "simulate"]
 

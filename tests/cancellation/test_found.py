@@ -5,8 +5,8 @@ import trio
 from trio.testing import MockClock
 
 from tests.cancellation.browsers import Browser, Exchange, Http2
-from tests.cancellation.scheduling import run_seeded
 from tests.cancellation.world import World, open_world
+from tests.scheduling import run_seeded
 
 KIB = 1024
 #: hypercorn's, for a connection without a request.

@@ -7,11 +7,9 @@ every frame that it saw.
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, TypeVar, cast
 
 import anyio
-import pytest
 from anyio.abc import ByteStream, TaskGroup
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
@@ -61,16 +59,6 @@ class Raw(CodecBase):
 def fields_of(event: RequestReceived | ResponseReceived | TrailersReceived) -> dict[str, str]:
     """Return an event's headers, which h2 gives as text and declares as bytes."""
     return dict(cast("list[tuple[str, str]]", event.headers))
-
-
-def toss(monkeypatch: pytest.MonkeyPatch, coin: float) -> None:
-    """Decide whether trio runs the tasks of a batch forwards or backwards, in order of their age.
-
-    It tosses a coin otherwise, so that nobody relies on either.
-    """
-    runner = import_module("trio._core._run")
-    monkeypatch.setattr(runner, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-    monkeypatch.setattr(vars(runner)["_r"], "random", lambda: coin)
 
 
 def framed(*messages: bytes) -> bytes:

@@ -91,6 +91,8 @@ class Client:
     use: Use
     before: Use | None = None
     after: Use | None = None
+    #: Orders drawn by lot, beside the two that all have.
+    seeds: int = 0
 
 
 ANOTHER = calls(LARGE)
@@ -99,7 +101,7 @@ CLIENTS = {
     "unary-stream with a deadline": Client(calls(b"small", timeout=TIMEOUT)),
     "unary-stream read late": Client(read_late),
     "stream-stream": Client(calls(LARGE, b"small", LARGE, path=BOTH, cardinality=STREAM_STREAM)),
-    "waiting for another call's slot": Client(calls(b"small"), before=ANOTHER),
+    "waiting for another call's slot": Client(calls(b"small"), before=ANOTHER, seeds=2),
     "connecting for another call too": Client(calls(b"small", timeout=TIMEOUT), after=ANOTHER),
     "stub with aclosing": Client(close_a_stub),
     "stub with a break": Client(break_out_of_a_stub),
@@ -173,7 +175,9 @@ async def _cancelled(client: Client, checkpoint: Checkpoint) -> None:
 @pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_client_call_is_cancelled(name: str, at_each_checkpoint: AtEachCheckpoint) -> None:
-    await at_each_checkpoint("client's call cancelled", partial(_cancelled, CLIENTS[name]))
+    client = CLIENTS[name]
+    scenario = partial(_cancelled, client)
+    await at_each_checkpoint("client's call cancelled", scenario, seeds=client.seeds)
 
 
 @pytest.mark.anyio

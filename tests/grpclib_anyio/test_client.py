@@ -33,8 +33,8 @@ from tests.grpclib_anyio.peer import (
     completes,
     fields_of,
     framed,
-    toss,
 )
+from tests.scheduling import ORDERS, in_order
 
 CANCEL = [ErrorCodes.CANCEL]
 KIB = 1024
@@ -389,16 +389,9 @@ async def test_deadline_that_has_passed_already(autojump_clock: MockClock) -> No
 
 
 @pytest.mark.trio
-@pytest.mark.parametrize("backwards", [True, False])
-async def test_deadline_and_reset_at_one_instant(
-    mock_clock: MockClock,
-    monkeypatch: pytest.MonkeyPatch,
-    backwards: bool,  # noqa: FBT001 - pytest's
-) -> None:
-    """The server keeps the same deadline: our timer and its RST_STREAM(CANCEL) wake two tasks.
-
-    Trio runs the tasks of one batch forwards or backwards, by the toss of a coin.
-    """
+@pytest.mark.parametrize("order", ORDERS)
+async def test_deadline_and_reset_at_one_instant(mock_clock: MockClock, order: str) -> None:
+    """The server keeps the same deadline: our timer and its RST_STREAM(CANCEL) wake two tasks."""
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, timeout=3)
@@ -407,11 +400,11 @@ async def test_deadline_and_reset_at_one_instant(
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, b"one")
             await peer.settle()
-            toss(monkeypatch, 0.0 if backwards else 1.0)
-            peer.h2.reset_stream(stream_id, ErrorCodes.CANCEL)
-            peer.flush_nowait()
-            mock_clock.jump(3)
-            await peer.settle()
+            with in_order(ORDERS[order]):
+                peer.h2.reset_stream(stream_id, ErrorCodes.CANCEL)
+                peer.flush_nowait()
+                mock_clock.jump(3)
+                await peer.settle()
         assert call.status is Status.DEADLINE_EXCEEDED
         assert isinstance(call.error, DeadlineExceededError)
 

@@ -44,8 +44,8 @@ from tests.grpclib_anyio.peer import (
     fields_of,
     framed,
     served,
-    toss,
 )
+from tests.scheduling import ORDERS, in_order
 
 Handling = Stream[bytes, bytes]
 KIB = 1024
@@ -255,7 +255,8 @@ async def test_request_that_comes_while_the_server_stops(caplog: pytest.LogCaptu
 
 
 @pytest.mark.trio
-async def test_handler_that_ends_as_the_reset_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("order", ORDERS)
+async def test_handler_that_ends_as_the_reset_arrives(order: str) -> None:
     """The handler is woken and then, before it runs, the client's RST_STREAM is processed."""
     go = trio.Event()
 
@@ -263,17 +264,15 @@ async def test_handler_that_ends_as_the_reset_arrives(monkeypatch: pytest.Monkey
         await stream.recv_message()
         await go.wait()
 
-    for coin in (0.0, 1.0):
-        go = trio.Event()
-        toss(monkeypatch, coin)
-        async with served(stream=handler, both=echo) as peer:
-            stream_id = await peer.request(STREAM, b"request")
-            await peer.settle()
+    async with served(stream=handler, both=echo) as peer:
+        stream_id = await peer.request(STREAM, b"request")
+        await peer.settle()
+        with in_order(ORDERS[order]):
             peer.h2.reset_stream(stream_id, ErrorCodes.CANCEL)
             peer.flush_nowait()
             go.set()
             await peer.settle()
-            await still_serves(peer)
+        await still_serves(peer)
 
 
 @pytest.mark.anyio

@@ -59,12 +59,14 @@ class Phase:
 
     script: tuple[Step, ...]
     pause: float = 0.0
+    #: Orders drawn by lot, beside the two that all have.
+    seeds: int = 0
 
 
 FLOOD: Iterable[Step] = ["x" * 200] * 8
 PHASES = {
     "thinking": Phase((1.0, "one")),
-    "mid-stream": Phase(("one", 0.25, "two", 0.25, "three")),
+    "mid-stream": Phase(("one", 0.25, "two", 0.25, "three"), seeds=2),
     "backpressured": Phase(tuple(FLOOD), pause=0.5),
     "past the deadline": Phase(("one", DEADLINE)),
     "done": Phase(("one",)),
@@ -211,7 +213,7 @@ async def test_relay_is_cancelled(phase: str, at_each_checkpoint: AtEachCheckpoi
         scenario = partial(
             _relay_is_ended, script, channel, lambda it: it.scope.cancel(), Cause.CLIENT_DISCONNECT
         )
-        await at_each_checkpoint("relay cancelled", scenario)
+        await at_each_checkpoint("relay cancelled", scenario, seeds=PHASES[phase].seeds)
 
 
 @pytest.mark.parametrize("end", MODEL_ENDS)
@@ -381,4 +383,5 @@ async def test_visit_is_ended(phase: str, end: str, at_each_checkpoint: AtEachCh
         await client.send(ASK)
         await settled()
         scenario = partial(_visit_is_ended, script, client, VISIT_ENDS[end])
-        await at_each_checkpoint("request ended, behind hypercorn", scenario)
+        name = "request ended, behind hypercorn"
+        await at_each_checkpoint(name, scenario, seeds=script.phase.seeds)
