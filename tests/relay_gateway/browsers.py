@@ -1,5 +1,6 @@
 """HTTP clients down to their sockets, which leave in every way that a browser can."""
 
+import os
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
@@ -133,6 +134,9 @@ class Http2:
         self.events: dict[int, list[Event]] = {}
         self.statuses: dict[int, str] = {}
         self.ended: set[int] = set()
+        #: The streams that were reset.
+        self.left: set[int] = set()
+        self._is_sending = False
 
     async def start(self) -> None:
         """Send the preface."""
@@ -180,6 +184,16 @@ class Http2:
         self._h2.reset_stream(number, ErrorCodes.CANCEL)
         await self._flush()
 
+    def leave_nowait(self) -> None:
+        """Reset the streams that are open; who waits for their end is woken by a pong."""
+        for number in set(self.events) - self.ended:
+            self._h2.reset_stream(number, ErrorCodes.CANCEL)
+            self._h2.ping(b"has left")
+            self.left.add(number)
+        self.ended |= self.left
+        if not self._is_sending:
+            os.write(self._stream.socket.fileno(), self._h2.data_to_send())
+
     async def until_closed(self) -> None:
         """Read until the server has closed the connection."""
         while data := await self._stream.receive_some(READ_SIZE):
@@ -191,7 +205,8 @@ class Http2:
 
     async def _read(self) -> None:
         data = await self._stream.receive_some(READ_SIZE)
-        assert data, "the connection was closed"
+        if not data:
+            raise trio.BrokenResourceError("the connection was closed")
         for event in self._h2.receive_data(bytes(data)):
             self._take(event)
         await self._flush()
@@ -208,7 +223,10 @@ class Http2:
             self.ended.add(event.stream_id or 0)
 
     async def _flush(self) -> None:
-        await self._stream.send_all(self._h2.data_to_send())
+        self._is_sending = True
+        while data := self._h2.data_to_send():
+            await self._stream.send_all(data)
+        self._is_sending = False
 
 
 @asynccontextmanager

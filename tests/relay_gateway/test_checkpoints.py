@@ -1,114 +1,46 @@
 """A request that is ended at each of its checkpoints: by its browser, its server, its model.
 
-See `tests/every_checkpoint.py`. The relay alone, the application at its ASGI boundary, and both
-behind hypercorn's connections over a socket pair. After each checkpoint one more request is made,
-on the same connection to the model unless that is what was lost.
+See `tests/every_checkpoint.py`. The relay alone, and the application at its ASGI boundary. After
+each checkpoint one more request is made, on the same connection to the model unless that is what
+was lost.
 """
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
-import h11
 import pytest
 import trio
 from grpclib.const import Status
-from hypercorn.config import Config
-from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from structlog.testing import capture_logs
 
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.connection import ConnectionStatistics
 from grpclib_anyio.errors import TerminatedError
-from grpclib_anyio.testing import ChannelFor, MemoryStream
+from grpclib_anyio.testing import ChannelFor
 from relay_gateway.ending import Cause
-from relay_gateway.hypercorn_trio import BoundedTCPServer
-from relay_gateway.hypercorn_worker import DrainingContext
 from relay_gateway.relay import Limits, open_relay
 from relay_gateway.sse import TextEncoder
 from relay_proto.ai import GenerateRequest
 from tests.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
-from tests.grpclib_anyio.wires import check_resets
 from tests.leaks.registry import CONNECTIONS
 from tests.leaks.tasks import all_tasks
 from tests.relay_gateway.asgi import Client, Exchange
-from tests.relay_gateway.browsers import SMALL_BUFFER, Http1
 from tests.relay_gateway.clock import jump, on_mock_clock
-from tests.relay_gateway.event_stream import DONE, Event, parse, texts
+from tests.relay_gateway.event_stream import DONE, parse, texts
 from tests.relay_gateway.gateways import ASK, gateway_to
-from tests.relay_gateway.models import Model, Step, Wire
+from tests.relay_gateway.scripts import DEADLINE, PHASES, WHOLE, Script, causes_in
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
 
 HI = GenerateRequest(prompt="hi", session_id="s")
 IDLE = ConnectionStatistics(streams=0, waiting_for_slot=0, unsent_bytes=0)
-DEADLINE = 2.0
 LIMITS = Limits(heartbeat=0.75, deadline=DEADLINE, channel_size=2)
 #: Little enough to fill everything between the model and the browser.
 SMALL = Configuration(http2_stream_window_size=300, max_outbox_size=300, initial_backoff=0)
-WHOLE = ["whole"]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """An answer, and how long its browser waits before it reads."""
-
-    script: tuple[Step, ...]
-    pause: float = 0.0
-    #: Orders drawn by lot, beside the two that all have.
-    seeds: int = 0
-
-
-FLOOD: Iterable[Step] = ["x" * 200] * 8
-PHASES = {
-    "thinking": Phase((1.0, "one")),
-    "mid-stream": Phase(("one", 0.25, "two", 0.25, "three"), seeds=2),
-    "backpressured": Phase(tuple(FLOOD), pause=0.5),
-    "past the deadline": Phase(("one", DEADLINE)),
-    "done": Phase(("one",)),
-}
-
-
-class Script:
-    """The model's side: one answer that is under test, and whole ones."""
-
-    def __init__(self, phase: Phase) -> None:
-        self.phase = phase
-        self.model = Model(lambda: self._steps)
-        self.wire = Wire()
-        self.tokens = [step for step in phase.script if isinstance(step, str)]
-        self._steps: Iterable[Step] = WHOLE
-
-    @property
-    def streams(self) -> list[MemoryStream]:
-        return [cast("MemoryStream", connection.stream) for connection in self.wire.connections]
-
-    def begin(self) -> None:
-        """Let the next answer be the one that is under test."""
-        self._steps = self.phase.script
-        for connection in self.wire.connections:
-            connection.sent.clear()
-            connection.timed.clear()
-
-    def check(self) -> None:
-        """See that the model was stopped, by one reset at most; let the next answer be whole."""
-        assert len(self.model.ended) == len(self.model.requests)
-        for connection in self.wire.connections:
-            check_resets(connection.sent)
-        assert len(self.wire.resets) <= 1
-        self._steps = WHOLE
-
-    def check_body(self, body: bytes) -> None:
-        """See that what the browser has are whole events: tokens, and at most one end."""
-        assert not body or body.endswith(b"\n\n")
-        events = parse(body)
-        tokens = [event.data for event in events if event.type == "message"]
-        assert tokens == self.tokens[: len(tokens)]
-        assert all(event.type == "message" for event in events[:-1])
 
 
 def connection_is_lost(script: Script) -> None:
@@ -245,12 +177,6 @@ class Asked:
         self.causes = causes_in(logs)
 
 
-def causes_in(logs: Iterable[Mapping[str, Any]]) -> list[Cause]:
-    """Return the causes that were recorded; no bug was."""
-    assert {line["log_level"] for line in logs} <= {"info"}
-    return [Cause(line["cause"]) for line in logs if line["event"] == "request ended"]
-
-
 def browser_leaves(asked: Asked, _: Script) -> None:
     asked.exchange.leave()
 
@@ -299,89 +225,3 @@ async def test_request_is_ended(phase: str, end: str, at_each_checkpoint: AtEach
         await settled()
         scenario = partial(_request_is_ended, script, client, ENDS[end])
         await at_each_checkpoint("request ended, at the ASGI boundary", scenario)
-
-
-# -- behind hypercorn's connections ---------------------------------------------------------------
-
-
-class Visit:
-    """A request by HTTP/1.1, on a connection of its own: a socket pair."""
-
-    def __init__(self, client: Client, pause: float = 0.0) -> None:
-        near, self.far = trio.socket.socketpair()
-        for socket in (near, self.far):
-            socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, SMALL_BUFFER)
-        self.scope = trio.CancelScope()
-        self.causes: list[Cause] = []
-        self.events: list[Event] = []
-        self._browser = Http1(trio.SocketStream(self.far))
-        app = wrap_app(cast("Any", client.application), 0, "asgi")
-        self._stream = trio.SocketStream(near)
-        self._server = BoundedTCPServer(app, Config(), DrainingContext(None), {}, self._stream)
-        self._pause = pause
-
-    async def run(self) -> None:
-        with capture_logs() as logs:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._browse)
-                with self.scope:
-                    try:
-                        await self._server.run()
-                    finally:  # as trio.serve_listeners does
-                        await trio.aclose_forcefully(self._stream)
-        self.causes = causes_in(logs)
-
-    async def _browse(self) -> None:
-        # What ends a connection ends this, in one of these ways.
-        losses = (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError)
-        async with self._browser.stream:
-            with suppress(*losses):
-                await self._browser.send(ASK)
-                await self._browser.headers()
-                await trio.sleep(self._pause)
-                while event := await self._browser.event():
-                    self.events.append(event)
-
-
-def browser_closes(visit: Visit, _: Script) -> None:
-    with suppress(OSError):  # it has left already
-        visit.far.shutdown(trio.socket.SHUT_RDWR)
-
-
-VISIT_ENDS: dict[str, End] = {
-    "browser closes": (browser_closes, Cause.CLIENT_DISCONNECT),
-    "server stops": (server_stops, Cause.SHUTDOWN),
-}
-
-
-async def _visit_is_ended(script: Script, client: Client, end: End, point: Checkpoint) -> None:
-    tasks = len(all_tasks())
-    script.begin()
-    visit = Visit(client, script.phase.pause)
-    with point.watched(lambda: end[0](visit, script)):
-        await visit.run()
-    await settled()
-    script.check()
-    tokens = [event.data for event in visit.events if event.type == "message"]
-    assert tokens == script.tokens[: len(tokens)]
-    assert len(visit.causes) <= 1
-    for cause in visit.causes:
-        assert cause in {end[1], Cause.CLIENT_DISCONNECT, Cause.DONE}
-    again = Visit(client)
-    await again.run()
-    assert [event.data for event in again.events] == [*WHOLE, DONE.data]
-    assert again.causes == [Cause.DONE]
-    await settled()
-    assert len(all_tasks()) == tasks
-
-
-@pytest.mark.parametrize("end", VISIT_ENDS)
-@pytest.mark.parametrize("phase", ["thinking", "mid-stream", "backpressured", "done"])
-async def test_visit_is_ended(phase: str, end: str, at_each_checkpoint: AtEachCheckpoint) -> None:
-    script = Script(PHASES[phase])
-    async with gateway_to(script.model, script.wire) as client:
-        await client.send(ASK)
-        await settled()
-        scenario = partial(_visit_is_ended, script, client, VISIT_ENDS[end])
-        name = "request ended, behind hypercorn"
-        await at_each_checkpoint(name, scenario, seeds=script.phase.seeds)
