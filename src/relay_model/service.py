@@ -111,8 +111,9 @@ class AiService(AiServiceBase):
 
     def _ending_by_cancellation(self, deadline: float) -> "_Ending":
         # A call is cancelled in the same way whatever ended it; the clock is what tells them apart.
+        # Minus infinity is no deadline: the request was cancelled before it began.
         now = anyio.current_time()
-        if now >= deadline - _DEADLINE_SLACK_SECONDS:
+        if -math.inf < deadline <= now + _DEADLINE_SLACK_SECONDS:
             return _Ending("deadline", Status.DEADLINE_EXCEEDED)
         return _Ending("shutdown", Status.UNAVAILABLE) if now >= self._stopped_from else _LEFT
 

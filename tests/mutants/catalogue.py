@@ -32,6 +32,7 @@ _KEEPALIVE = "src/grpclib_anyio/keepalive.py"
 _ERRORS = "src/grpclib_anyio/errors.py"
 _SERVER = "src/grpclib_anyio/server.py"
 _HTTP2 = "src/grpclib_anyio/http2.py"
+_SERVICE = "src/relay_model/service.py"
 _SERVING = "src/relay_model/serving.py"
 _HTTP_CLIENT = "src/relay_model/backends/http_client.py"
 _GENERATORS = "src/relay_model/backends/generators.py"
@@ -56,6 +57,7 @@ _TEST_FLOW = "tests/grpclib_anyio/test_flow_control.py::"
 _TEST_KEEPALIVE = "tests/grpclib_anyio/test_keepalive.py::"
 _TEST_PROVIDERS = "tests/relay_model/providers/test_cancellation.py::"
 _TEST_GENERATION = "tests/relay_model/test_generation.py::"
+_TEST_SERVICE = "tests/relay_model/test_service.py::"
 _TEST_SERVING = "tests/relay_model/test_serving.py::"
 _TEST_ASK = "tests/relay_model/test_ask.py::"
 
@@ -733,5 +735,13 @@ self._window.credit(size)):
         tests=(
             "tests/relay_gateway/test_stalled_browser.py::test_good_bye_of_tls_holds_up_no_end",
         ),
+    ),
+    Mutant(
+        55,
+        "what is cancelled before it begins is late",
+        _SERVICE,
+        right="if -math.inf < deadline <=",
+        wrong="if deadline <=",
+        tests=(f"{_TEST_SERVICE}test_cancelled_before_it_begins_a_call_has_met_no_deadline",),
     ),
 ]

@@ -29,3 +29,8 @@ def test_every_trap_has_a_mutant() -> None:
     traps = [int(number) for number in TRAP.findall(DOCUMENT.read_text(encoding="utf-8"))]
     assert traps == list(range(1, len(traps) + 1))
     assert {mutant.trap for mutant in MUTANTS} | set(WITHOUT_MUTANT) == set(traps)
+
+
+def test_the_document_counts_them() -> None:
+    traps = {mutant.trap for mutant in MUTANTS}
+    assert f"{len(MUTANTS)} mutants of {len(traps)} traps" in DOCUMENT.read_text(encoding="utf-8")

@@ -260,6 +260,14 @@ async def test_reset_at_its_deadline_a_call_has_met_it(
 
 
 @pytest.mark.anyio
+async def test_cancelled_before_it_begins_a_call_has_met_no_deadline() -> None:
+    with structlog.testing.capture_logs() as log, anyio.CancelScope() as scope:
+        scope.cancel()
+        await messages_of(AiService(ScriptedBackend("x")))
+    assert ended(log)["cause"] == "client_disconnect"
+
+
+@pytest.mark.anyio
 async def test_what_cannot_be_sent_is_not_the_models_fault() -> None:
     answer = AiService(ScriptedBackend("x")).generate(GenerateRequest(prompt=PROMPT))
     with structlog.testing.capture_logs() as log, pytest.raises(GRPCError) as raised:
