@@ -5,6 +5,7 @@
 
     errors, flow_control, floods, metadata, config, wakeup
     compression                         gzip, bounded
+    framing                             messages in DATA frames
     http2, keepalive                    h2 and PING
     message_stream                      one call's messages
     connection                          one HTTP/2 connection: its tasks and its streams

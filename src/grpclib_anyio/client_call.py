@@ -34,8 +34,9 @@ from .errors import (
     UnprocessedError,
     http_status_error,
 )
-from .message_stream import Headers, MessageStream
+from .message_stream import MessageStream
 from .metadata import (
+    Headers,
     Metadata,
     content_type,
     decode_metadata,

@@ -50,7 +50,8 @@ from .floods import Budget
 from .flow_control import ReceiveWindow
 from .http2 import Http2
 from .keepalive import Pinger, Strikes
-from .message_stream import Headers, MessageStream
+from .message_stream import MessageStream
+from .metadata import Headers
 from .wakeup import Wakeup
 
 __all__ = ["Connection", "ConnectionStatistics"]

@@ -19,7 +19,8 @@ from .backoff import Backoff
 from .config import Configuration
 from .connection import Connection
 from .errors import TerminatedError, unavailable
-from .message_stream import Headers, MessageStream
+from .message_stream import MessageStream
+from .metadata import Headers
 from .on_trio import direct
 from .tls import wrap_tls
 from .wakeup import Wakeup

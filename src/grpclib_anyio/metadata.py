@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "Headers",
     "Metadata",
     "content_type",
     "decode_metadata",
@@ -20,6 +21,8 @@ __all__ = [
     "is_content_type",
 ]
 
+#: As they are on the wire, in their order.
+Headers = list[tuple[str, str]]
 Metadata = MultiDict[str | bytes]
 
 #: gRPC PROTOCOL-HTTP2, Timeout: a positive integer of at most 8 digits.

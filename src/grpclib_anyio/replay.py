@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import anyio
 
-from .message_stream import Headers, MessageStream
+from .message_stream import MessageStream
+from .metadata import Headers
 
 __all__ = ["Replay"]
 

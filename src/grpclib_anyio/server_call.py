@@ -31,8 +31,15 @@ from multidict import MultiDict
 
 from .compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
 from .errors import GRPCError, TerminatedError, again
-from .message_stream import Headers, MessageStream
-from .metadata import Metadata, content_type, decode_metadata, encode_metadata, is_content_type
+from .message_stream import MessageStream
+from .metadata import (
+    Headers,
+    Metadata,
+    content_type,
+    decode_metadata,
+    encode_metadata,
+    is_content_type,
+)
 from .peer import Peer
 
 __all__ = ["Method", "Services", "Stream", "run_call"]

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from grpclib_anyio.compression import Compressed, accepts_gzip, deflate, inflate
 from grpclib_anyio.config import Configuration
-from grpclib_anyio.message_stream import Inbox
+from grpclib_anyio.framing import Inbox
 from grpclib_anyio.server import Stream
 from tests.grpclib_anyio.peer import (
     BOTH,

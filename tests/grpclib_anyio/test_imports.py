@@ -29,6 +29,7 @@ LEVELS = (
     },
     {"codec", "compression"},
     {"http2", "keepalive"},
+    {"framing"},
     {"message_stream"},
     {"connection"},
     {"drain"},

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from grpclib_anyio.config import Configuration
-from grpclib_anyio.message_stream import Inbox, Outbox
+from grpclib_anyio.framing import Inbox, Outbox
 from grpclib_anyio.server import Stream
 from tests.grpclib_anyio.peer import (
     BOTH,
