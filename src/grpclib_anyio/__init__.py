@@ -12,6 +12,7 @@
     tls                                 the handshake
     backoff, connector                  the connection of a channel, made and remade
     replay                              what makes a call again that was not processed
+    response                            what a response's headers say
     client_call, client                 calls and the channel
     betterproto_stubs                   generated stubs on that channel
     drain                               how a server lets go of a connection

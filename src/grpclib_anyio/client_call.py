@@ -21,10 +21,10 @@ from grpclib.const import Cardinality, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchChannelEvents  # pyright: ignore[reportPrivateUsage] - grpclib exports no other
 from grpclib.exceptions import ProtocolError
-from grpclib.metadata import USER_AGENT, Deadline, decode_bin_value, decode_grpc_message
+from grpclib.metadata import USER_AGENT, Deadline
 from grpclib.stream import StreamIterator
 
-from .compression import ACCEPT_ENCODING, ENCODING, is_known
+from .compression import ACCEPT_ENCODING, ENCODING
 from .connection import Connection
 from .connector import Connector
 from .errors import (
@@ -32,20 +32,12 @@ from .errors import (
     GRPCError,
     TerminatedError,
     UnprocessedError,
-    http_status_error,
 )
 from .message_stream import MessageStream
-from .metadata import (
-    Headers,
-    Metadata,
-    content_type,
-    decode_metadata,
-    encode_metadata,
-    encode_timeout,
-    is_content_type,
-)
+from .metadata import Headers, Metadata, content_type, encode_metadata, encode_timeout
 from .peer import Peer
 from .replay import Replay
+from .response import ResponseStatus, check_headers, read_metadata, read_status
 
 if TYPE_CHECKING:
     from .alarms import Alarm
@@ -214,10 +206,10 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         headers = await self._receive_headers()
         fields = dict(headers)
         if "grpc-status" not in fields:
-            self._check_response(fields)
+            check_headers(fields, self._codec)
         # A trailers-only response holds its metadata in the trailers alone.
         own = [] if "grpc-status" in fields else headers
-        (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(_decode(own))
+        (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(read_metadata(own))
         if "grpc-status" in fields:
             await self._receive_status(headers)
 
@@ -397,16 +389,6 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     # -- the response -----------------------------------------------------------------------------
 
-    def _check_response(self, fields: dict[str, str]) -> None:
-        if fields[":status"] != "200":
-            raise http_status_error(fields[":status"])
-        kind = fields.get("content-type", "")
-        if not is_content_type(kind, self._codec):
-            raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {kind!r}")
-        encoding = fields.get("grpc-encoding", "identity")
-        if not is_known(encoding):
-            raise GRPCError(Status.INTERNAL, f"The peer compresses with {encoding!r}, not offered")
-
     def _decode_message(self, data: bytes) -> _RecvType:
         try:
             return cast("_RecvType", self._codec.decode(data, self._recv_type))
@@ -414,9 +396,9 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             raise GRPCError(Status.INTERNAL, "The peer sent a malformed message") from error
 
     async def _receive_status(self, trailers: Headers) -> None:
-        status, message, details = self._status_of(dict(trailers))
+        status, message, details = self._read_status(trailers)
         (self.trailing_metadata,) = await self._dispatch.recv_trailing_metadata(
-            _decode(trailers), status=status, status_message=message, status_details=details
+            read_metadata(trailers), status=status, status_message=message, status_details=details
         )
         self._raise_status(status, message, details)
 
@@ -427,27 +409,10 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             return
         for headers in (stream.trailers, stream.headers):
             if headers is not None and "grpc-status" in dict(headers):
-                self._raise_status(*self._status_of(dict(headers)))
+                self._raise_status(*self._read_status(headers))
 
-    def _status_of(self, fields: dict[str, str]) -> tuple[Status, str | None, Any]:
-        value = fields.get("grpc-status")
-        if value is None:
-            raise GRPCError(Status.UNKNOWN, "The peer sent no grpc-status")
-        status = _STATUSES.get(value, Status.UNKNOWN)
-        if status is Status.OK:
-            return status, None, None
-        message = fields.get("grpc-message")
-        message = None if message is None else decode_grpc_message(message)
-        return status, message, self._details_of(status, message, fields)
-
-    def _details_of(self, status: Status, message: str | None, fields: dict[str, str]) -> Any:  # noqa: ANN401 - the codec's
-        codec, value = self._client.status_details_codec, fields.get("grpc-status-details-bin")
-        if codec is None or value is None:
-            return None
-        try:
-            return codec.decode(status, message, decode_bin_value(value.encode("ascii")))
-        except Exception:  # noqa: BLE001 - whatever a codec raises on malformed input
-            return None  # The status stands without its details.
+    def _read_status(self, trailers: Headers) -> ResponseStatus:
+        return read_status(dict(trailers), self._client.status_details_codec)
 
     def _raise_status(self, status: Status, message: str | None, details: Any) -> None:  # noqa: ANN401 - the codec's
         if status is Status.OK:
@@ -458,16 +423,6 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     def _is_late(self) -> bool:
         return self._deadline is not None and anyio.current_time() >= self._deadline
-
-
-_STATUSES = {str(status.value): status for status in Status}
-
-
-def _decode(headers: Headers) -> Metadata:
-    try:
-        return decode_metadata(headers)
-    except ValueError as error:
-        raise GRPCError(Status.INTERNAL, "The peer sent malformed metadata") from error
 
 
 def _grpclib_deadline(deadline: float | None) -> Deadline | None:

@@ -34,7 +34,7 @@ LEVELS = (
     {"connection"},
     {"drain"},
     {"connector"},
-    {"replay"},
+    {"replay", "response"},
     {"client_call"},
     {"betterproto_stubs"},
     {"client"},
