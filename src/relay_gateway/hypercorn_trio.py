@@ -61,7 +61,7 @@ __all__ = ["BoundedStreamBuffer", "BoundedTCPServer", "ContainedH2Protocol", "in
 
 _KNOWN_VERSIONS = ("0.18.",)
 #: For a write in progress when its connection is being ended: enough for a client that reads.
-_LAST_WRITE_SECONDS = 0.5
+_LAST_WRITE_SECONDS = 0.25
 #: Of what went wrong with a connection: some errors quote all that the client sent.
 _LOGGED_ERROR_LENGTH = 200
 

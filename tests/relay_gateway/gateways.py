@@ -25,7 +25,21 @@ async def gateway_to(
     wire: Wire | None = None,
     **settings: Any,  # noqa: ANN401 - GatewaySettings'
 ) -> AsyncGenerator[Client]:
-    """Start the application on a channel of its own, which it opens and closes."""
+    """Start the application, with one client that calls it as a server does."""
+    async with (
+        application_to(model, wire, **settings) as application,
+        started(application) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def application_to(
+    model: Model,
+    wire: Wire | None = None,
+    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+) -> AsyncGenerator[Application]:
+    """Make the application on a channel of its own, which it opens and closes."""
     server, wire = Server([model]), wire or Wire()
 
     async def note_trace(request: RecvRequest) -> None:  # noqa: ASYNC124 - grpclib awaits it
@@ -41,6 +55,5 @@ async def gateway_to(
             return wire.wrap(near)
 
         application = create_app(GatewaySettings(**settings), channel=ChannelOver(connect))
-        async with started(cast("Application", application)) as client:
-            yield client
+        yield cast("Application", application)
         # No connection outlives the application: the model's side has nothing left to serve.

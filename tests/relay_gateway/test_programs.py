@@ -189,17 +189,19 @@ async def test_gateway_that_is_idle_ends_at_once(command: tuple[str, ...]) -> No
 async def stalled_gateway(
     command: tuple[str, ...], drain: float
 ) -> AsyncGenerator[tuple[Running, str]]:
-    """Run the gateway with a browser that reads nothing."""
-    model = Model(["x" * 1024] * 100_000)
+    """Run the gateway with browsers that read nothing."""
+    model = Model(lambda: repeat("x" * 1024))
     async with (
         gateway(command, model, RELAY_DRAIN_SECONDS=str(drain)) as (program, origin),
-        http1(origin, buffer_size=SMALL_BUFFER) as browser,
+        http1(origin, buffer_size=SMALL_BUFFER) as one,
+        http2(origin, buffer_size=SMALL_BUFFER) as other,
     ):
-        await browser.send(ASK)
+        await one.send(ASK)
+        await other.send(ASK)
         await model.until_stalled(0.5)
         yield program, origin
-        await model.until(lambda: len(model.ended) == 1)
-        assert program.output.count("cause='shutdown'") == 1
+        await model.until(lambda: len(model.ended) == 2)
+        assert program.output.count("cause='shutdown'") == 2
 
 
 @pytest.mark.trio
@@ -207,7 +209,13 @@ async def stalled_gateway(
 async def test_gateway_ends_in_time_with_a_browser_that_reads_nothing(
     command: tuple[str, ...],
 ) -> None:
-    """Meanwhile it refuses requests, and says that it is not ready."""
+    """Meanwhile it refuses requests, and says that it is not ready.
+
+    In time is within the drain and a second. Of that second the server takes a quarter, to the
+    moment: see test_stalled_browser.py. The rest is for leaving the interpreter (hypercorn has two,
+    and looks ten times a second for whether to stop), which a busy machine draws out, so that what
+    is asserted here is looser.
+    """
     drain = 2.0
     async with stalled_gateway(command, drain) as (program, origin), http1(origin) as kept:
         await kept.get("/healthz")

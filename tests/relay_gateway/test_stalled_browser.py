@@ -4,8 +4,11 @@ The model is stopped at the deadline, whatever the browser does; the browser is 
 write has waited for as long as it may; and nobody holds what the model would have sent.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import repeat
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,20 +17,20 @@ from h2.errors import ErrorCodes
 from hypercorn.config import Config
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
-from hyperframe.frame import PingFrame
+from hyperframe.frame import PingFrame, SettingsFrame, WindowUpdateFrame
 from structlog.testing import capture_logs
 
 from relay_gateway.hypercorn_trio import BoundedTCPServer
-from relay_gateway.hypercorn_worker import DrainingContext, Worker, current_worker
+from relay_gateway.hypercorn_worker import DrainingContext, Worker, current_worker, serve
 from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, Http2
 from tests.relay_gateway.clock import on_mock_clock
-from tests.relay_gateway.gateways import ASK, gateway_to
+from tests.relay_gateway.gateways import ASK, application_to, gateway_to
 from tests.relay_gateway.models import Model, Wire
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
 
 DEADLINE, WRITE_TIMEOUT, KEEP_ALIVE = 2.0, 5.0, 5.0
-LAST_WRITE = 0.5
+DRAIN, LAST_WRITE = 7.0, 0.25
 KIB = 1024
 #: KiB that may be on their way: two sockets and a window of HTTP/2 on either side of the gateway.
 MOST_ON_THE_WAY = 512
@@ -103,6 +106,53 @@ async def test_reader_that_has_to_write_holds_up_no_shutdown() -> None:
             start = trio.current_time()
             nursery.cancel_scope.cancel()
         assert trio.current_time() - start == LAST_WRITE
+
+
+@asynccontextmanager
+async def three_that_read_nothing(path: str) -> AsyncGenerator[None]:
+    """Ask over HTTP/1.1, over HTTP/2, and over HTTP/2 with windows that are never full."""
+    async with AsyncExitStack() as stack:
+        one, two, three = [
+            await stack.enter_async_context(await trio.open_unix_socket(path)) for _ in range(3)
+        ]
+        await ask_and_read_nothing(one, "HTTP/1.1")
+        await ask_and_read_nothing(two, "HTTP/2")
+        browser = Http2(three)
+        await browser.start()
+        window = {SettingsFrame.INITIAL_WINDOW_SIZE: LARGE_BUFFER}
+        await browser.send_frames(
+            [SettingsFrame(settings=window), WindowUpdateFrame(0, window_increment=LARGE_BUFFER)]
+        )
+        await browser.send(ASK)
+        yield
+
+
+async def test_server_ends_in_time_with_browsers_that_read_nothing(
+    tmp_path: Path, logs: list[Any]
+) -> None:
+    """After its drain and the last chance of a write; a process has the rest of a second to leave.
+
+    See test_programs.py for processes.
+    """
+    model, stop, path = Model(lambda: repeat("x" * KIB)), trio.Event(), str(tmp_path / "gateway")
+    config = Config()
+    config.bind = [f"unix:{path}"]
+    sockets = config.create_sockets()
+    for listener in sockets.insecure_sockets:
+        listener.listen()
+    async with application_to(model, drain_seconds=DRAIN) as application:
+        app = wrap_app(cast("Any", application), 0, "asgi")
+        async with three_that_read_nothing(path), trio.open_nursery() as nursery:
+            options = {"sockets": sockets, "shutdown_trigger": stop.wait}
+            await nursery.start(partial(serve, app, config, **cast("Any", options)))
+            await model.until_stalled(1)
+            start = trio.current_time()
+            stop.set()
+        assert trio.current_time() - start == DRAIN + LAST_WRITE
+        assert model.ended == [start] * 3
+    assert [entry["cause"] for entry in logs if entry["event"] == "request ended"] == [
+        "shutdown"
+    ] * 3
 
 
 class Goodbyeless:
