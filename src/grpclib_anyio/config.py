@@ -65,8 +65,8 @@ class Configuration(GrpclibConfiguration):
     max_outbox_size: int = 65_536
     #: Bytes of frames that wait for a peer that does not read; more ends the connection.
     max_write_buffer_size: int = _MIB
-    #: Plain DATA frames are not shown to h2, which saves most of what they cost; see
-    #: ``data_frames``. Nothing else depends on it.
+    #: Plain frames are not shown to h2, which saves most of what they cost; see
+    #: ``received_frames``. Nothing else depends on it.
     reads_data_past_h2: bool = True
     #: How messages are compressed: not at all, or those that gzip makes smaller. A server does it
     #: only for clients that accept it. What the peer compresses is read in either case.

@@ -52,6 +52,7 @@ from .http2 import Http2
 from .keepalive import Pinger, Strikes
 from .message_stream import MessageStream
 from .metadata import Headers
+from .received_frames import OnFrames
 from .wakeup import Wakeup
 
 __all__ = ["Connection", "ConnectionStatistics"]
@@ -115,7 +116,11 @@ class Connection:
             config,
             client_side=client_side,
             on_output=self._writable.notify,
-            on_data=self._bytes_received if config.reads_data_past_h2 else None,
+            on_frames=(
+                OnFrames(self._bytes_received, self._headers_received, self._pinged)
+                if config.reads_data_past_h2
+                else None
+            ),
         )
         self._window = ReceiveWindow(config.http2_connection_window_size)
         self._pinger = Pinger(self, config)
@@ -278,7 +283,7 @@ class Connection:
         if self.error is not None:
             return None
         stream_id = self._h2.get_next_available_stream_id()
-        self._h2.send_headers(stream_id, headers())
+        self._h2.send.headers(stream_id, headers())
         stream = self._add_stream(stream_id)
         self._unsent.add(stream)
         return stream
@@ -296,7 +301,7 @@ class Connection:
         if self._is_closing or stream.is_reset or stream.local_ended:
             return
         stream.is_answered = True
-        self._h2.send_headers(stream.id, headers, end_stream=end)
+        self._h2.send.headers(stream.id, headers, end=end)
         self._headers_or_data_sent(stream, is_last=end)
 
     def send_nowait(self, stream: MessageStream) -> None:
@@ -313,7 +318,7 @@ class Connection:
         stream.is_reset = True
         # A frame with END_STREAM closes the stream in h2 before we have handled what it means.
         with suppress(StreamClosedError):
-            self._h2.reset_stream(stream.id, code)
+            self._h2.send.reset(stream.id, code)
         self._stream_closed()
 
     def release_nowait(self, stream: MessageStream) -> None:
@@ -393,9 +398,9 @@ class Connection:
         is_last = outbox.is_ending and size == len(outbox)
         ends_here = is_last and outbox.trailers is None
         if size or ends_here:
-            self._h2.send_data(stream.id, outbox.take(size), end_stream=ends_here)
+            self._h2.send.data(stream.id, outbox.take(size), end=ends_here)
         if is_last and outbox.trailers is not None:
-            self._h2.send_headers(stream.id, outbox.trailers, end_stream=True)
+            self._h2.send.headers(stream.id, outbox.trailers, end=True)
         self._headers_or_data_sent(stream, is_last=is_last)
         if outbox:
             self.send_nowait(stream)
@@ -462,7 +467,7 @@ class Connection:
 
     def _refuse(self, stream_id: int) -> None:
         with suppress(StreamClosedError):  # see reset_nowait
-            self._h2.reset_stream(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._h2.send.reset(stream_id, ErrorCodes.REFUSED_STREAM)
         self._spend(self._resets)
 
     def _spend(self, budget: Budget) -> None:
@@ -474,8 +479,13 @@ class Connection:
         if stream := self.streams.get(event.stream_id):
             stream.headers_received(cast("Headers", event.headers))
 
+    def _headers_received(self, stream_id: int, headers: Headers) -> None:
+        """Take the headers of a response that h2 has not made an event of."""
+        if stream := self.streams.get(stream_id):
+            stream.headers_received(headers)
+
     def _bytes_received(self, stream_id: int, data: bytes, size: int) -> None:
-        """Take a DATA frame that h2 has not made an event of, see ``OnData``."""
+        """Take a DATA frame that h2 has not made an event of, see ``OnFrames``."""
         if increment := self._window.credit(size):
             self._h2.increment_flow_control_window(increment)
         if data and (stream := self.streams.get(stream_id)):
@@ -541,6 +551,9 @@ class Connection:
             self._answered.set()
 
     def _ping_received(self, _event: h2_events.PingReceived) -> None:
+        self._pinged()
+
+    def _pinged(self) -> None:
         self._spend(self._pings)
         if not self._client_side and self._strikes.is_out():
             self.close_nowait(ErrorCodes.ENHANCE_YOUR_CALM, _TOO_MANY_PINGS)

@@ -192,7 +192,7 @@ None
         "the connection's window is credited for live streams only",
         _CONNECTION,
         right="""\
-        \"\"\"Take a DATA frame that h2 has not made an event of, see ``OnData``.\"\"\"
+        \"\"\"Take a DATA frame that h2 has not made an event of, see ``OnFrames``.\"\"\"
         if increment""",
         wrong="""\
         if stream_id in self.streams and (increment""",

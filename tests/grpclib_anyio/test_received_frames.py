@@ -1,8 +1,9 @@
-"""DATA past h2, held equal to h2: the same bytes to both, and the same comes of them.
+"""Frames past h2, held equal to h2: the same bytes to both, and the same comes of them.
 
 Streams are open, frames arrive on them in chunks of any size, mostly DATA, some of it padded,
-empty, too large, ending a stream, on a stream that is over, or beyond a window; in between we reset
-streams and open windows. After each step both have told the same, have the same to send, and hold
+empty, too large, ending a stream, on a stream that is over, or beyond a window, and responses, some
+of them the same as before, or the same bytes with another meaning; in between we reset streams and
+open windows. After each step both have told the same, have the same to send, and hold
 the same windows. `FUZZ_EXAMPLES=100000` runs so many others, as for test_fuzz.
 """
 
@@ -11,17 +12,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from h2.events import DataReceived, Event
+from h2.events import DataReceived, Event, PingReceived, ResponseReceived
 from h2.exceptions import ProtocolError
 from hypothesis import strategies as st
 
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.http2 import Http2
+from grpclib_anyio.received_frames import OnFrames
 from tests.grpclib_anyio.peer import framed
 from tests.grpclib_anyio.test_fuzz import (
     FRAMES,
     HEADERS,
     OPENINGS,
+    PING,
     REQUEST,
     RESPONSE,
     RST,
@@ -33,8 +36,20 @@ from tests.grpclib_anyio.test_fuzz import (
 
 WINDOW = 65_535
 CONFIG = Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)
-IDS = (1, 3, 5)
-LATE_ID = 7
+IDS = (1, 3, 5, 7, 9)
+LATE_ID = 11
+#: A client's streams that have their response from the start; the others' is to come.
+ANSWERED = 2
+#: RFC 7541: numbers of headers, and headers that get a number and move the others by one. The
+#: number 62 is the newest.
+OK, NO_CONTENT, CONTINUE, NEWEST, SECOND = b"\x88", b"\x89", b"\x08\x03100", b"\xbe", b"\xbf"
+NEW, LENGTH, BAD = b"\x40\x01a\x01b", b"\x5c\x019", b"\x40\x01A\x01b"
+INDEXED = st.sampled_from(
+    (
+        *(OK, OK, OK, NO_CONTENT, OK + OK, NEWEST, OK + NEWEST, OK + SECOND, OK + SECOND + NEWEST),
+        *(OK + NEW, NEW, OK + LENGTH, OK + BAD, CONTINUE, b"\x20" + OK, b"\x3f\x00" + OK, b""),
+    )
+)
 
 # -- what happens -------------------------------------------------------------------------------
 
@@ -90,6 +105,10 @@ FRAME = st.one_of(
     st.builds(frame, st.just(0), st.just(0), SOME_ID, PAYLOADS),
     st.builds(frame, st.just(0), st.sampled_from((0, 1, 0x20, 0xFF)), SOME_ID, PAYLOADS),
     st.builds(frame, st.just(0), st.sampled_from((8, 9)), SOME_ID, st.one_of(PAYLOADS, PADDED)),
+    st.builds(frame, st.just(HEADERS), st.sampled_from((4, 4, 4, 5, 0)), SOME_ID, INDEXED),
+    st.builds(frame, st.just(HEADERS), st.just(4), st.sampled_from(IDS), INDEXED),
+    st.builds(frame, st.just(PING), st.sampled_from((0, 1, 8)), st.just(0), st.binary(max_size=9)),
+    st.builds(frame, st.just(PING), st.just(0), st.just(0), st.just(b"12345678")),
     st.builds(frame, st.just(RST), st.just(0), SOME_ID, st.just(bytes(4))),
     st.builds(frame, st.just(UPDATE), st.just(0), SOME_ID, st.just(b"\0\0\0\1")),
     st.builds(frame, st.just(HEADERS), st.just(5), SOME_ID, st.just(block(("grpc-status", "0")))),
@@ -134,19 +153,30 @@ class Subject:
             CONFIG,
             client_side=role == "client",
             on_output=lambda: None,
-            on_data=self._data_received if past_h2 else None,
+            on_frames=(
+                OnFrames(self._data_received, self._headers_received, self._pinged)
+                if past_h2
+                else None
+            ),
         )
 
     def _data_received(self, stream_id: int, data: bytes, size: int) -> None:
         self.count += 1
         self.notes.append((stream_id, data, size))
 
+    def _headers_received(self, stream_id: int, headers: list[tuple[str, str]]) -> None:
+        self.count += 1
+        self.notes.append(_note(ResponseReceived(stream_id=stream_id, headers=list[Any](headers))))
+
+    def _pinged(self) -> None:
+        self.count += 1
+        self.notes.append(PingReceived)
+
     def open(self, role: str) -> None:
         headers = RESPONSE if role == "client" else REQUEST
         for stream_id in IDS if role == "client" else ():
             self.h2.send_headers(stream_id, list(REQUEST), end_stream=stream_id == IDS[0])
-        # The last stream of a client has no response yet.
-        opened = IDS[:-1] if role == "client" else IDS
+        opened = IDS[:ANSWERED] if role == "client" else IDS
         frames = [frame(HEADERS, 4, stream_id, block(*headers)) for stream_id in opened]
         self.run(Arrival((OPENINGS[role], *frames), ()))
 
@@ -172,6 +202,8 @@ class Subject:
 def _note(event: Event) -> Any:  # noqa: ANN401 - whatever can be compared
     if isinstance(event, DataReceived) and event.stream_ended is None:
         return event.stream_id, event.data, event.flow_controlled_length
+    if isinstance(event, PingReceived):
+        return PingReceived
     return type(event), {
         k: _note(v) if isinstance(v, Event) else repr(v) for k, v in vars(event).items()
     }
@@ -209,6 +241,21 @@ def test_plain_frames_are_not_shown_to_h2(role: str) -> None:
     assert run_both(role, [Arrival(frames, ())]) == len(frames)
     bytes_of_two = len(frames[0] + frames[1])
     assert run_both(role, [Arrival(frames, (1,) * bytes_of_two)]) == len(frames) - 2
+
+
+def test_response_of_the_last_call_is_not_shown_to_h2() -> None:
+    """Once it has approved of it, and as long as the bytes mean the same."""
+    head = [frame(HEADERS, 4, stream_id, OK + NEWEST) for stream_id in (5, 7)]
+    first = Arrival((frame(HEADERS, 4, 9, OK + NEW),), ())
+    assert run_both("client", [first, Arrival((head[0],), ()), Arrival((head[1],), ())]) == 1
+    other = Arrival((frame(HEADERS, 5, 3, b"\x40\x01c\x01d"),), ())
+    assert run_both("client", [first, Arrival((head[0],), ()), other, Arrival((head[1],), ())]) == 0
+
+
+@pytest.mark.parametrize("role", OPENINGS)
+def test_ping_is_not_shown_to_h2(role: str) -> None:
+    """But its answer is sent all the same."""
+    assert run_both(role, [Arrival((frame(PING, 0, 0, b"12345678"),) * 3, ())]) == 3
 
 
 @pytest.mark.parametrize("role", OPENINGS)

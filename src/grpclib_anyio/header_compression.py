@@ -1,0 +1,110 @@
+"""HPACK (RFC 7541) that remembers what it has written and read: calls of one channel look alike.
+
+hpack looks each header up by walking over its table, tells a log that is off of each step, and does
+so for the same ten headers of each call. Here a header is written from memory once it has a number
+in the table, and a block that consists of such numbers is read from memory. What is remembered is
+forgotten whenever the table changes, for numbers count from its newest entry.
+
+Headers whose value is another with each call are kept out of the table: there they would serve no
+call, move all numbers, and in the end drive out what serves every call.
+"""
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+from hpack import Decoder, Encoder, HeaderTuple
+from hpack.hpack import encode_integer
+
+__all__ = ["HeaderDecoder", "HeaderEncoder"]
+
+#: RFC 7541 § 6.1: the bit of a header that is all in the table, and of nothing else.
+_INDEXED = 0x80
+#: § 6.2.2: a header that is not to be put into it, its name in full.
+_WITHOUT_INDEXING = b"\0"
+_LENGTH_BITS = 7
+_NEW_EACH_TIME = frozenset({"grpc-timeout", "traceparent"})
+#: So many different blocks are remembered: a peer may think of many.
+_MAX_BLOCKS = 64
+
+
+class HeaderEncoder(Encoder):
+    """hpack's encoder with a memory."""
+
+    def __init__(self) -> None:
+        """Start with the static table."""
+        super().__init__()
+        #: What each header is encoded as, as long as the table stays as it is.
+        self._known: dict[Any, bytes] = {}
+
+    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:  # noqa: FBT001, FBT002 - hpack's
+        """Encode pairs of strings, or what else hpack takes, in their order."""
+        if self.table_size_changes:
+            self._known.clear()
+            # hpack forgets to say so when it is told the same size again.
+            self.header_table.resized = True
+            return super().encode(headers, huffman)
+        known = self._known
+        return b"".join([known.get(header) or self._encode(header) for header in headers])
+
+    def _encode(self, header: tuple[str | bytes, str | bytes]) -> bytes:
+        name, value = _to_bytes(header[0]), _to_bytes(header[1])
+        if header[0] in _NEW_EACH_TIME:
+            return _WITHOUT_INDEXING + _literal(name) + _literal(value)
+        block = self.add((name, value), sensitive=False, huffman=True)
+        if block[0] & _INDEXED:
+            self._known[header] = block
+        else:  # it has been added to the table
+            self._known.clear()
+        return block
+
+
+class HeaderDecoder(Decoder):
+    """hpack's decoder with a memory."""
+
+    def __init__(self) -> None:
+        """Start with the static table."""
+        super().__init__()
+        self._known: dict[bytes, list[HeaderTuple]] = {}
+        #: What is known of blocks beyond hpack; forgotten with the rest.
+        self.notes: dict[bytes, Any] = {}
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's
+        """Decode a block, as pairs of bytes if ``raw``.
+
+        Raises:
+            HPACKError: the block is malformed; its connection cannot go on.
+
+        """
+        if not raw:
+            self._forget()
+            return super().decode(data, raw)
+        known = self._known.get(data)
+        if known is None:
+            known = self._decode(data)
+        return known[:]
+
+    def _decode(self, data: bytes) -> list[HeaderTuple]:
+        # Bytes that all have this bit are indices, and change nothing.
+        is_indexed = bool(data) and min(data) >= _INDEXED
+        if not is_indexed or len(self._known) >= _MAX_BLOCKS:
+            self._forget()
+        headers = cast("list[HeaderTuple]", super().decode(data, raw=True))
+        if is_indexed:
+            self._known[data] = headers
+        return headers
+
+    def knows(self, data: bytes) -> bool:
+        """Return whether the block means what it meant the last time."""
+        return data in self._known
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self.notes.clear()
+
+
+def _literal(text: bytes) -> bytes:
+    return bytes(encode_integer(len(text), _LENGTH_BITS)) + text
+
+
+def _to_bytes(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
