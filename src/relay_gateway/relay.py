@@ -3,25 +3,27 @@
 The tasks of a request, and what ends them::
 
     the server's task for the request          cancelled when the browser leaves
-      └── nursery of relay()                   cancelled when the body is left
+      └── nursery of open_relay()              cancelled when the body is left
             ├── reader      gRPC call ──▶ channel     the deadline ends the call
-            ├── heartbeat   pings ──────▶ channel     ends with the reader
-            └── the body    channel ────▶ browser     Relay.next_chunk
+            └── the body    channel ────▶ browser     Relay.next_chunk, or a ping in its place
 
 The reader is the only one that knows how an answer ends, so it is the one that writes the last
 event. It owns the gRPC call: wherever it is cancelled, waiting for the model or for room in the
 channel, leaving the call resets its stream, and the model stops. It does not wait for the
 browser to do so; a browser that stalls holds up the last event, never the model.
 
-The channel is bounded (``channel_size`` events). A full one makes the reader wait, HTTP/2's window
-then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
+The channel is bounded (``channel_size`` events). A full one makes the reader wait, and HTTP/2's
+window then makes the model wait.
+
+The heartbeat is no task. Whoever waits for the next event for too long gets a ping instead; nobody
+waits while events are unread, and who has those needs none.
 
 A token that comes alone finds the channel empty and the body waiting. Where the server lets us
 (see ``chunks``), it is then written to the browser's socket at once, and the body sleeps on.
 """
 
 from abc import abstractmethod
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -101,9 +103,7 @@ async def open_relay(
     # finds itself cancelled.
     with receive:
         async with trio.open_nursery() as nursery:
-            # Each task closes the end that it was given; a shared one would keep the channel open.
-            nursery.start_soon(relay.beat, send.clone())
-            nursery.start_soon(relay.read, send, model, prompt)
+            nursery.start_soon(relay.read, send, model, prompt)  # and closes this end
             try:
                 yield relay
             finally:
@@ -137,7 +137,6 @@ class Relay:
         self._receive = receive
         self._encoder = encoder
         self._limits = limits
-        self._heartbeat = trio.CancelScope()
         # The model's part of the reader, and how the answer ends if that is cut off. A scope of our
         # own, though the call has the same deadline: the reader may be waiting for a browser that
         # does not read, and not for the call.
@@ -164,7 +163,7 @@ class Relay:
     # -- the body's side ------------------------------------------------------------------------
 
     async def next_chunk(self) -> bytes:
-        """Wait for an event, and return all that are there as one piece of the body.
+        """Wait for an event, and return all that are there as one piece of the body; or a ping.
 
         So a write to the socket carries one token when they come one at a time, and as many as
         the channel holds when they come faster than the browser takes them.
@@ -189,8 +188,20 @@ class Relay:
         try:
             return self._receive.receive_nowait()  # noqa: ASYNC910 - it may be all that there is
         except trio.WouldBlock:
-            self._is_awaited = True
-            return await self._receive.receive()
+            return await self._wait_for_event()
+
+    async def _wait_for_event(self) -> bytes:
+        """Wait for an event, or for so long that it is time for a ping.
+
+        Pings do not touch the deadline: they would hide a model that is dead.
+        """
+        self._is_awaited = True
+        while (beat := self._last_chunk + self._limits.heartbeat) > trio.current_time():
+            # What the writer takes meanwhile puts the next ping off.
+            with trio.move_on_at(beat):
+                return await self._receive.receive()
+        self._is_awaited = False
+        return sse.PING  # noqa: ASYNC910 - cancelled or not, it was waiting
 
     def _drain(self) -> bytes:
         chunks: list[bytes] = []
@@ -211,7 +222,6 @@ class Relay:
             with self._answer:
                 ending = await self._read_answer(send, model, prompt)
             self.ending = ending = ending or self._if_cut_off
-            self._heartbeat.cancel()
             await self._put(self._last_event(ending), send)
 
     async def _read_answer(
@@ -291,18 +301,3 @@ class Relay:
         if ending is DONE:
             return sse.DONE
         return self._encoder.error(ending.message, code=ending.code, cause=ending.cause)
-
-    # -- the heartbeat --------------------------------------------------------------------------
-
-    async def beat(self, send: trio.MemorySendChannel[bytes]) -> None:
-        """Put a ping into the channel whenever nothing has come out of it for too long.
-
-        Pings do not touch the deadline: they would hide a model that is dead.
-        """
-        with send, self._heartbeat:
-            while True:
-                await trio.sleep_until(self._last_chunk + self._limits.heartbeat)
-                if trio.current_time() >= self._last_chunk + self._limits.heartbeat:
-                    self._last_chunk = trio.current_time()
-                    with suppress(trio.WouldBlock):  # who has events to read needs no ping
-                        self._put_nowait(sse.PING, send)
