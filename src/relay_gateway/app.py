@@ -18,6 +18,7 @@ from relay_program.target import parse_target
 from . import hypercorn_trio
 from .body import RelayBody
 from .chunks import CHUNKS, ChunkWriter
+from .http_connection import HTTPConnection
 from .hypercorn_worker import current_worker
 from .prompt import read_question
 from .record import Metrics, Recorder
@@ -157,6 +158,7 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
     """
     hypercorn_trio.install(write_timeout=settings.write_timeout_seconds)
     app = QuartTrio(__name__, static_folder="static")
+    app.asgi_http_class = HTTPConnection
     app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # a page must not outlive the gateway it came from
     gateway = Gateway(settings, channel)

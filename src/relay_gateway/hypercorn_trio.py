@@ -10,6 +10,7 @@ Some things in hypercorn 0.18 defeat what a relay promises:
 - An exception in one connection leaves the nursery of all: a client of HTTP/2 ends the whole
   worker with one frame, such as a path that is not ASCII. ``H2Protocol`` raises one of its own
   when a request's body goes on after its response.
+- A request takes a memory channel and tasks that only wait; see ``hypercorn_requests``.
 - The timer of an idle connection is restarted in the task of the request that is over, and with
   quart-trio that task is cancelled right then. A connection that had a request was never closed.
   And the timer costs two tasks a request; ``hypercorn_idle`` has one that costs none.
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING, Any, cast
 import hypercorn.protocol
 import hypercorn.protocol.h2
 import hypercorn.trio.run
+import hypercorn.trio.tcp_server
 import trio
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived
@@ -51,6 +53,7 @@ from structlog.stdlib import get_logger
 
 from .chunks import CHUNKS, ChunkWriter
 from .hypercorn_idle import IdleTimer, Terminated
+from .hypercorn_requests import RequestTasks
 from .hypercorn_worker import DrainingContext, Worker, current_worker, serve_on_command_line
 
 if TYPE_CHECKING:
@@ -176,10 +179,15 @@ class BoundedTCPServer(TCPServer):
         for scope in self._writes:
             scope.deadline = min(scope.deadline, self._last_write_deadline)
 
-    async def _close(self) -> None:
-        # TLS says good-bye, for which a client that reads nothing leaves no room.
-        with trio.move_on_after(_LAST_WRITE_SECONDS):
-            await super()._close()
+    async def _close(self) -> None:  # noqa: ASYNC910 - a socket takes no time for it
+        if self._socket is None:
+            # TLS says good-bye, for which a client that reads nothing leaves no room.
+            with trio.move_on_after(_LAST_WRITE_SECONDS):
+                await super()._close()
+        else:
+            self._socket.close()
+            # trio closes it again, with a scope and two turns of the loop for what is closed.
+            self.stream.aclose = _close_nothing  # type: ignore[method-assign]
 
     async def _read(self) -> None:  # noqa: ASYNC910 - it ends with what it waits for
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
@@ -205,6 +213,10 @@ class BoundedTCPServer(TCPServer):
             return bytes(await self.stream.receive_some(MAX_RECV))
         with trio.fail_after(self.config.read_timeout):
             return bytes(await self.stream.receive_some(MAX_RECV))
+
+
+async def _close_nothing() -> None:  # noqa: ASYNC124, ASYNC910 - in the place of a coroutine
+    """Close what is closed; not a checkpoint."""
 
 
 class ContainedH2Protocol(H2Protocol):
@@ -339,6 +351,7 @@ def install(*, write_timeout: float) -> None:
     BoundedTCPServer.write_timeout = BoundedStreamBuffer.write_timeout = write_timeout
     # By name, where hypercorn looks them up when it makes one.
     hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
+    hypercorn.trio.tcp_server.__dict__["TaskGroup"] = RequestTasks
     hypercorn.trio.run.__dict__["WorkerContext"] = DrainingContext
     hypercorn.trio.run.__dict__["worker_serve"] = serve_on_command_line
     hypercorn.protocol.__dict__["H2Protocol"] = ContainedH2Protocol

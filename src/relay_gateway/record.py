@@ -13,6 +13,7 @@ from structlog.stdlib import get_logger
 
 from relay_program.trace import join_trace
 
+from .departure import client_of
 from .ending import Cause
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ class Recorder:
             client_left = client_left or message["type"] == "http.disconnect"
             return message
 
+        client = client_of(scope)
         self._shutdown.request_began()
         try:
             await self._application(scope, observed_receive, send)
@@ -157,4 +159,4 @@ class Recorder:
             self._shutdown.request_ended()
             record: Record | None = scope.get(_RECORD)
             if record is not None:
-                record.end(client_left=client_left)
+                record.end(client_left=client_left or (client is not None and client.has_left))

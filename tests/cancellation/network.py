@@ -6,7 +6,7 @@ link can also be reset, be held up for a while, or lose all that it is given fro
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from math import inf
@@ -109,7 +109,7 @@ class End(trio.abc.HalfCloseableStream):
     def __init__(self, incoming: _Direction, outgoing: _Direction) -> None:
         """Join two directions; see :class:`Link`."""
         self.peer: End
-        self.socket = _Socket(next(_numbers))
+        self.socket = _Socket(next(_numbers), self.close_nowait)
         self.is_closed = False
         #: The bytes of the send that waits for room.
         self.sending = b""
@@ -249,8 +249,9 @@ class _Socket:
 
     family = trio.socket.AF_INET
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, close: Callable[[], None]) -> None:
         self._number = number
+        self.close = close
 
     def getpeername(self) -> tuple[str, int]:
         return ("192.0.2.1", 50_000)

@@ -65,9 +65,9 @@ def test_http2_stream_whose_window_stays_shut_is_reset(size: int) -> None:
         async with open_world() as world:
             exchange = await _stall(world, size)
             await trio.sleep(WRITE_TIMEOUT - 1)
-            assert world.tasks()["quart_trio.asgi.TrioASGIHTTPConnection.handle_request"] == 1
+            assert world.tasks()["hypercorn.trio.task_group._handle"] == 1
             await trio.sleep(2)
-            assert world.tasks()["quart_trio.asgi.TrioASGIHTTPConnection.handle_request"] == 0
+            assert world.tasks()["hypercorn.trio.task_group._handle"] == 0
             world.browsers[0].resume()
             await trio.testing.wait_all_tasks_blocked()
             assert exchange.is_reset

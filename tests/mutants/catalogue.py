@@ -724,9 +724,9 @@ self._window.credit(size)):
         "TLS's good-bye takes as long as it takes",
         _HYPERCORN,
         right="""\
-        with trio.move_on_after(_LAST_WRITE_SECONDS):
-            await super()._close()""",
-        wrong="        await super()._close()",
+            with trio.move_on_after(_LAST_WRITE_SECONDS):
+                await super()._close()""",
+        wrong="            await super()._close()",
         tests=(
             "tests/relay_gateway/test_stalled_browser.py::test_good_bye_of_tls_holds_up_no_end",
         ),

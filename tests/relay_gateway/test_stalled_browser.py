@@ -159,17 +159,22 @@ class Goodbyeless:
     """Ends as TLS does with a client that reads nothing: there is no room for the good-bye."""
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        self.socket = stream.socket
+        self.transport_stream = stream
         self.receive_some = stream.receive_some
         self.send_all = stream.send_all
-        self._stream = stream
+
+    async def do_handshake(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def selected_alpn_protocol(self) -> str:
+        return "http/1.1"
 
     async def aclose(self) -> None:
         try:
-            if self.socket.fileno() >= 0:
+            if self.transport_stream.socket.fileno() >= 0:
                 await trio.sleep_forever()
         finally:
-            await trio.aclose_forcefully(self._stream)
+            await trio.aclose_forcefully(self.transport_stream)
 
 
 async def test_good_bye_of_tls_holds_up_no_end() -> None:

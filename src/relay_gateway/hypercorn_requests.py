@@ -1,0 +1,92 @@
+"""What hypercorn tells an application of a request: the task for it, and the messages to it.
+
+hypercorn puts them into a memory channel. This takes their place with the same bound, costs a turn
+of the event loop less for each message, and offers the application to tell it of its client's
+leaving at once; see ``departure``.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import hypercorn.trio.task_group
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
+
+from .departure import CLIENT
+
+__all__ = ["Inbox", "RequestTasks"]
+
+_serve_request: Callable[..., Awaitable[object]] = hypercorn.trio.task_group.__dict__["_handle"]
+
+
+class Inbox:
+    """The messages to an application about one request; a ``departure.Client``.
+
+    A full one makes the connection's reader wait: a body is not read faster than it is taken.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Hold up to ``size`` messages."""
+        #: The client has left, or has all of its response.
+        self.has_left = False
+        self._size = size
+        self._messages: deque[ASGIReceiveEvent] = deque()
+        self._scope: trio.CancelScope | None = None
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def cancel_when_it_leaves(self, scope: trio.CancelScope) -> None:
+        """Cancel a scope when the client leaves, and drop everything else from now on."""
+        self._scope = scope
+        self._messages.clear()
+        self._changed.unpark_all()
+        if self.has_left:
+            scope.cancel()
+
+    async def put(self, message: ASGIReceiveEvent) -> None:  # noqa: ASYNC910 - see the docstring
+        """Add a message; waits, and is a checkpoint, only while there is no room."""
+        if message["type"] == "http.disconnect":
+            self.has_left = True
+            if self._scope is not None:
+                self._scope.cancel()
+        while len(self._messages) >= self._size and not self.has_left:
+            await self._changed.park()
+        if self._scope is None:
+            self._messages.append(message)
+            self._changed.unpark_all()
+
+    async def receive(self) -> ASGIReceiveEvent:  # noqa: ASYNC910 - as put
+        """Take a message; waits, and is a checkpoint, only while there is none."""
+        while not self._messages:
+            await self._changed.park()
+        self._changed.unpark_all()
+        return self._messages.popleft()  # noqa: ASYNC910 - likewise
+
+
+class RequestTasks(TaskGroup):
+    """The tasks of a connection, of which each request has one."""
+
+    async def spawn_app(  # noqa: ASYNC124, ASYNC910 - hypercorn's own
+        self,
+        app: AppWrapper,
+        config: Config,
+        scope: Scope,
+        send: Callable[[ASGISendEvent | None], Awaitable[None]],
+    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
+        """Start the application for a request, and return what takes the messages to it."""
+        inbox = Inbox(config.max_app_queue_size)
+        extensions: dict[str, Any] = scope["extensions"]  # type: ignore[typeddict-item]
+        extensions[CLIENT] = inbox
+        cast("Any", self).spawn(
+            _serve_request,
+            app,
+            config,
+            scope,
+            inbox.receive,
+            send,
+            trio.to_thread.run_sync,
+            trio.from_thread.run,
+        )
+        return inbox.put  # noqa: ASYNC910 - likewise
