@@ -1,8 +1,11 @@
-"""How long a connection may be idle: the deadline of the scope in which it is read.
+"""How long a connection may be idle: the deadline of the scope in which it waits for bytes.
 
 hypercorn starts a task for that before and after each request, and one to start it; for a short
 answer this was a tenth of all the work. Moving a deadline needs no task, and is done at once, so
 it cannot be left half done by a cancelled one.
+
+Only the wait is in the scope, not what is done with the bytes: a request that is there when the
+time is up is answered. After an event loop that stood still, many are.
 """
 
 from math import inf
@@ -19,34 +22,46 @@ class Terminated(EventWrapper):
     def __init__(self) -> None:
         """Begin with none."""
         super().__init__()
-        #: What the idle connections are read in.
-        self.idle: set[trio.CancelScope] = set()
+        #: Those of the idle connections.
+        self.idle: set[IdleTimer] = set()
 
     async def set(self) -> None:
         """Set it; not a checkpoint."""
         await super().set()
-        for scope in self.idle:
-            scope.cancel()
+        for timer in self.idle:
+            timer.expire_nowait()
 
 
 class IdleTimer:
     """Ends a connection that is idle for too long; in place of hypercorn's ``SingleTask``."""
 
-    def __init__(self, reading: trio.CancelScope, terminated: Terminated, seconds: float) -> None:
-        """Cancel ``reading`` once the connection has been idle for so many seconds."""
-        self._reading = reading
+    def __init__(self, terminated: Terminated, seconds: float) -> None:
+        """Count so many seconds from each :meth:`restart`."""
         self._terminated = terminated
         self._seconds = seconds
+        self._deadline = inf
+        self._waiting = trio.CancelScope()
+
+    def waiting(self) -> trio.CancelScope:
+        """Make a scope for one wait for bytes; it is cancelled when the time is up."""
+        self._waiting = trio.CancelScope(deadline=self._deadline)
+        if self._terminated.is_set() and self in self._terminated.idle:
+            self._waiting.cancel()
+        return self._waiting
+
+    def expire_nowait(self) -> None:
+        """Have the time be up."""
+        self._waiting.cancel()
 
     async def restart(self, *_: object) -> None:  # noqa: ASYNC124, ASYNC910 - hypercorn's own
         """Count from now, as the connection is idle; not a checkpoint.
 
         What hypercorn would run in a task, and where, does not matter.
         """
-        self._reading.deadline = trio.current_time() + self._seconds
-        self._terminated.idle.add(self._reading)
+        self._deadline = self._waiting.deadline = trio.current_time() + self._seconds
+        self._terminated.idle.add(self)
         if self._terminated.is_set():
-            self._reading.cancel()
+            self.expire_nowait()
 
     async def stop(self) -> None:  # noqa: ASYNC124, ASYNC910 - likewise
         """Stop counting: a request has come; not a checkpoint."""
@@ -54,5 +69,5 @@ class IdleTimer:
 
     def stop_nowait(self) -> None:
         """Stop counting, also for good."""
-        self._reading.deadline = inf
-        self._terminated.idle.discard(self._reading)
+        self._deadline = self._waiting.deadline = inf
+        self._terminated.idle.discard(self)

@@ -86,7 +86,7 @@ class BoundedTCPServer(TCPServer):
         self._unsent = b""
         self._reading = trio.CancelScope()
         terminated = cast("Terminated", self.context.terminated)  # our DrainingContext's
-        self._idle = IdleTimer(self._reading, terminated, self.config.keep_alive_timeout)
+        self._idle = IdleTimer(terminated, self.config.keep_alive_timeout)
         self.idle_task = cast("TrioSingleTask", self._idle)
         self._writes: set[trio.CancelScope] = set()
         self._last_write_deadline = inf
@@ -200,7 +200,8 @@ class BoundedTCPServer(TCPServer):
             while data:
                 await self.protocol.handle(RawData(data))
                 data = await self._receive()
-            await self.protocol.handle(RawData(data))
+            if data is not None:
+                await self.protocol.handle(RawData(data))
         except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
             pass
         except Exception as error:  # noqa: BLE001 - whatever a client's bytes lead to
@@ -208,7 +209,17 @@ class BoundedTCPServer(TCPServer):
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
             await trio.aclose_forcefully(self.stream)
 
-    async def _receive(self) -> bytes:
+    async def _receive(self) -> bytes | None:
+        """Wait for bytes; ``b""`` is their end, and None that the connection is idle."""
+        with self._idle.waiting():
+            return await self._receive_some()
+        # Others may have held up the loop since the time was up, and bytes have come: a last look.
+        with trio.CancelScope() as scope:
+            scope.deadline = trio.current_time()  # on entry, it would end the scope before the look
+            return await self._receive_some()
+        return None
+
+    async def _receive_some(self) -> bytes:
         if self.config.read_timeout is None:  # as usual: a scope less
             return bytes(await self.stream.receive_some(MAX_RECV))
         with trio.fail_after(self.config.read_timeout):

@@ -45,6 +45,7 @@ _TEST_APP = "tests/relay_gateway/test_app.py::"
 _TEST_HTTP = "tests/relay_gateway/test_http.py::"
 _TEST_SSE = "tests/relay_gateway/test_sse.py::"
 _TEST_HYPERCORN = "tests/relay_gateway/test_hypercorn_trio.py::"
+_TEST_IDLE = "tests/relay_gateway/test_idle_connections.py::"
 _TEST_PROGRAMS = "tests/relay_gateway/test_programs.py::"
 _TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_PAGE = "tests/e2e/test_page.py::"
@@ -670,11 +671,10 @@ self._window.credit(size)):
         50,
         "the timer of an idle connection is restarted by a task that is cancelled",
         "src/relay_gateway/hypercorn_idle.py",
-        right="        self._reading.deadline = trio.current_time() + self._seconds\n",
+        right="        self._deadline = self._waiting.deadline = trio.current_time()",
         wrong="""\
         await trio.lowlevel.checkpoint()
-        self._reading.deadline = trio.current_time() + self._seconds
-""",
+        self._deadline = self._waiting.deadline = trio.current_time()""",
         tests=(f"{_TEST_FOUND}test_connection_that_had_a_request_is_closed_when_it_idles",),
     ),
     Mutant(
@@ -738,5 +738,29 @@ self._window.credit(size)):
         right="if -math.inf < deadline <=",
         wrong="if deadline <=",
         tests=(f"{_TEST_SERVICE}test_cancelled_before_it_begins_a_call_has_met_no_deadline",),
+    ),
+    Mutant(
+        56,
+        "the idle timer's scope is around more than the wait for bytes",
+        _HYPERCORN,
+        right="""\
+        with self._idle.waiting():
+            return await self._receive_some()
+""",
+        wrong="""\
+        with self._idle.waiting():
+            data = await self._receive_some()
+            await trio.lowlevel.checkpoint()
+            return data
+""",
+        tests=(f"{_TEST_IDLE}test_request_that_comes_while_the_loop_stands_still",),
+    ),
+    Mutant(
+        56,
+        "there is no last look at the socket",
+        _HYPERCORN,
+        right="        with trio.CancelScope() as scope:\n",
+        wrong="        with trio.move_on_after(0) as scope:\n",
+        tests=(f"{_TEST_IDLE}test_request_that_comes_as_the_time_is_up",),
     ),
 ]

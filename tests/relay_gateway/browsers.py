@@ -32,12 +32,18 @@ class Http1:
 
     async def send(self, target: str, *, method: str = "GET", body: bytes = b"") -> None:
         """Send a request."""
+        await self.stream.send_all(self._request(target, method, body))
+
+    def send_nowait(self, target: str) -> None:
+        """Send a request from the middle of a task's step."""
+        os.write(self.stream.socket.fileno(), self._request(target))
+
+    def _request(self, target: str, method: str = "GET", body: bytes = b"") -> bytes:
         headers = [("host", "gateway"), ("content-length", str(len(body)))]
         request = h11.Request(method=method, target=target, headers=headers)
         data = self._http.send(request) or b""
         data += (self._http.send(h11.Data(data=body)) or b"") if body else b""
-        data += self._http.send(h11.EndOfMessage()) or b""
-        await self.stream.send_all(data)
+        return data + (self._http.send(h11.EndOfMessage()) or b"")
 
     async def headers(self) -> h11.Response:
         """Wait for the response's headers."""
@@ -145,11 +151,21 @@ class Http2:
 
     async def send(self, target: str, *, is_whole: bool = True) -> int:
         """Send a request, and give its stream's number; unless it `is_whole`, a body follows."""
+        number = self._request(target, is_whole=is_whole)
+        await self._flush()
+        return number
+
+    def send_nowait(self, target: str) -> int:
+        """Send a request from the middle of a task's step, and give its stream's number."""
+        number = self._request(target)
+        self._flush_nowait()
+        return number
+
+    def _request(self, target: str, *, is_whole: bool = True) -> int:
         number = self._h2.get_next_available_stream_id()
         headers = [(":method", "GET"), (":scheme", "http"), (":authority", "gateway")]
         self._h2.send_headers(number, [*headers, (":path", target)], end_stream=is_whole)
         self._parsers[number], self.events[number] = Parser(), []
-        await self._flush()
         return number
 
     async def send_body(self, number: int, body: bytes) -> None:
@@ -191,8 +207,7 @@ class Http2:
             self._h2.ping(b"has left")
             self.left.add(number)
         self.ended |= self.left
-        if not self._is_sending:
-            os.write(self._stream.socket.fileno(), self._h2.data_to_send())
+        self._flush_nowait()
 
     async def until_closed(self) -> None:
         """Read until the server has closed the connection."""
@@ -227,6 +242,10 @@ class Http2:
         while data := self._h2.data_to_send():
             await self._stream.send_all(data)
         self._is_sending = False
+
+    def _flush_nowait(self) -> None:
+        if not self._is_sending:  # whoever is will send this as well
+            os.write(self._stream.socket.fileno(), self._h2.data_to_send())
 
 
 @asynccontextmanager
