@@ -15,6 +15,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived, StreamEnded
+from trio.testing import MockClock
 
 from grpclib_anyio.client import Channel
 from grpclib_anyio.errors import DeadlineExceededError
@@ -209,13 +210,16 @@ async def test_answer_that_is_exhausted_stays_so() -> None:
         await answer.aclose()
 
 
-@pytest.mark.anyio
-async def test_deadline_while_requests_do_not_come() -> None:
+@pytest.mark.trio
+async def test_deadline_while_requests_do_not_come(autojump_clock: MockClock) -> None:
     """No request, no answer, and a deadline: betterproto's own helper would wait for ever."""
+    del autojump_clock
     requests = Requests()
     async with ChannelFor([Conversation()]) as channel:
+        start = anyio.current_time()
         with pytest.raises(DeadlineExceededError):
-            await stub_on(channel, timeout=0.05).tell(requests())
+            await stub_on(channel, timeout=3).tell(requests())
+        assert anyio.current_time() == start + 3
         await anyio.wait_all_tasks_blocked()
         assert requests.is_closed
 

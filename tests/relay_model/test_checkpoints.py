@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import anyio
 import pytest
@@ -154,7 +154,7 @@ End = Callable[[Question], None]
 
 
 async def _call(channel: Channel, text: list[str]) -> None:
-    answer = AiServiceStub(cast("Any", channel)).generate(HI, timeout=TIMEOUT)
+    answer = AiServiceStub(channel).generate(HI, timeout=TIMEOUT)
     async for message in answer:
         text += filter(None, [message.token])
 

@@ -20,6 +20,7 @@ from trio.testing import MockClock
 
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
+from grpclib_anyio.testing import ChannelFor
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Outcome, Usage
 from relay_model.service import AiService
@@ -170,15 +171,17 @@ async def test_a_caller_that_leaves_ends_the_backends_answer() -> None:
     assert [event["cause"] for event in log] == ["client_disconnect", "model_error"]
 
 
-@pytest.mark.anyio
-async def test_a_deadline_ends_the_backends_answer() -> None:
+@pytest.mark.trio
+async def test_a_deadline_ends_the_backends_answer(autojump_clock: MockClock) -> None:
+    del autojump_clock
     backend = ScriptedBackend("x", FOREVER)
     with structlog.testing.capture_logs() as log:
-        async with served(backend) as stub:
+        async with ChannelFor([AiService(backend)]) as channel:
+            start = trio.current_time()
             with pytest.raises(GRPCError) as raised:
-                await ask(stub, timeout=0.2)
-            with anyio.fail_after(5):
-                await backend.left.wait()
+                await ask(AiServiceStub(channel), timeout=2)
+            await backend.left.wait()
+            assert trio.current_time() == start + 2
     assert raised.value.status is Status.DEADLINE_EXCEEDED
     assert ended(log)["cause"] == "deadline"
 
@@ -369,16 +372,23 @@ async def test_a_full_queue_refuses_at_once() -> None:
     assert len(backend.prompts) == 1
 
 
-@pytest.mark.anyio
-async def test_a_deadline_holds_in_the_queue() -> None:
+@pytest.mark.trio
+async def test_a_deadline_holds_in_the_queue(autojump_clock: MockClock) -> None:
+    del autojump_clock
     backend, turns = ScriptedBackend("x", FOREVER), Turns(1, 1)
     with structlog.testing.capture_logs() as log:
-        async with served(backend, turns) as stub, anyio.create_task_group() as tasks:
-            tasks.start_soon(ask, stub)
-            await until(lambda: turns.taken == 1)
+        async with (
+            ChannelFor([AiService(backend, turns)]) as channel,
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(ask, AiServiceStub(channel))
+            await anyio.wait_all_tasks_blocked()
+            start = trio.current_time()
             with pytest.raises(GRPCError) as raised:
-                await ask(stub, timeout=0.2)
-            await until(lambda: turns.queued == 0)
+                await ask(AiServiceStub(channel), timeout=2)
+            await anyio.wait_all_tasks_blocked()
+            assert (turns.taken, turns.queued) == (1, 0)
+            assert trio.current_time() == start + 2
             tasks.cancel_scope.cancel()
     assert raised.value.status is Status.DEADLINE_EXCEEDED
     assert len(backend.prompts) == 1
