@@ -1,11 +1,17 @@
 """A few thousand simulated requests, and what the simulation itself promises."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from grpclib_anyio.connection import Connection
 from relay_gateway.relay import Relay
 from tests.cancellation.simulation import simulate
 
+ROOT = Path(__file__).parents[2]
 #: About eleven requests each; more with `nox -s simulate`.
 SEEDS, SEEDS_PER_TEST = 200, 10
 #: In which a bug that was planted has to be found.
@@ -24,6 +30,19 @@ def test_the_same_seed_is_the_same_run() -> None:
     assert runs[0].schedule == runs[2].schedule
     assert runs[0].schedule != runs[1].schedule
     assert runs[0].schedule.count("\n") > 100
+
+
+def test_the_same_seed_is_the_same_run_in_another_process() -> None:
+    """Where strings have other hashes, and objects other addresses."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.cancellation.simulate", "--seed", "7"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+    )
+    assert done.stdout == f"{simulate(7)}\n"
 
 
 def _do_nothing(*_arguments: object) -> None:
