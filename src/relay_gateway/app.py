@@ -32,7 +32,11 @@ __all__ = ["Gateway", "create_app"]
 #: and how long it may take to give one; seconds. No pause follows a failed attempt to connect: the
 #: first request after the model is back must not pay for those that came too early, and people
 #: who press a button do not come often enough to be a burden to a server that is down.
+#: What the model may have on its way here for all answers together is what a new answer's first
+#: token waits behind: with 4 MiB, which is usual, for all that the others have left to say. This is
+#: 30,000 tokens a second from a model that is 0.1 s away, and 3,000,000 from one in the next rack.
 _TO_MODEL = Configuration(
+    http2_connection_window_size=65_535,
     initial_backoff=0.0,
     max_backoff=0.0,
     close_timeout=0.5,  # a process that stops has a second for all that follows its drain

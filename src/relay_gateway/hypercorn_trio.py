@@ -17,6 +17,9 @@ Some things in hypercorn 0.18 defeat what a relay promises:
 - ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
   the connection are cut off, and neither the client nor the application is told.
 
+One more costs time and nothing else: with a burst of browsers, trio takes their connections one by
+one between all that runs (``hypercorn_accept``).
+
 :func:`install` puts the subclasses below in their places. The application does it when it is
 made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been
 looked at it refuses. A test for each says when upstream no longer needs it.
@@ -52,6 +55,7 @@ from hypercorn.typing import Event as IOEvent
 from structlog.stdlib import get_logger
 
 from .chunks import CHUNKS, ChunkWriter
+from .hypercorn_accept import listen_for_several
 from .hypercorn_idle import IdleTimer, Terminated
 from .hypercorn_requests import RequestTasks
 from .hypercorn_worker import DrainingContext, Worker, current_worker, serve_on_command_line
@@ -365,5 +369,6 @@ def install(*, write_timeout: float) -> None:
     hypercorn.trio.tcp_server.__dict__["TaskGroup"] = RequestTasks
     hypercorn.trio.run.__dict__["WorkerContext"] = DrainingContext
     hypercorn.trio.run.__dict__["worker_serve"] = serve_on_command_line
+    listen_for_several()
     hypercorn.protocol.__dict__["H2Protocol"] = ContainedH2Protocol
     hypercorn.protocol.h2.__dict__["StreamBuffer"] = BoundedStreamBuffer

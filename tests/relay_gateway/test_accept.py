@@ -1,0 +1,119 @@
+"""Connections of a burst are taken several at a time; see `relay_gateway.hypercorn_accept`."""
+
+import errno
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+
+import hypercorn.trio.run
+import pytest
+import trio
+import trio.testing
+
+from relay_gateway.hypercorn_accept import SeveralListener, listen_for_several
+
+BURST = 40
+AT_ONCE = 8
+
+
+@asynccontextmanager
+async def listening() -> AsyncGenerator[SeveralListener]:
+    server = trio.socket.socket()
+    await server.bind(("127.0.0.1", 0))
+    server.listen(BURST)
+    listener = SeveralListener(server)
+    try:
+        yield listener
+    finally:
+        await listener.aclose()
+
+
+@contextmanager
+def browsers(listener: SeveralListener) -> Generator[list[socket.socket]]:
+    """Connect a burst, which waits in the kernel."""
+    address = listener._listener.socket.getsockname()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - trio's would tell
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(BURST)]
+
+
+def test_hypercorn_listens_so() -> None:
+    """Once there is an application; and everything else is trio's."""
+    listen_for_several()
+    seen = vars(hypercorn.trio.run)["trio"]
+    assert seen.SocketListener is SeveralListener
+    assert seen.sleep is trio.sleep
+
+
+@pytest.mark.trio
+async def test_burst_is_taken_in_few_turns() -> None:
+    """Others run in between, but not after each."""
+    turns = 0
+
+    async def run() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with listening() as listener, trio.open_nursery() as nursery:
+        with browsers(listener) as theirs:
+            nursery.start_soon(run)
+            ours = [await listener.accept() for _ in theirs]
+            assert BURST / AT_ONCE - 1 <= turns <= BURST / AT_ONCE + 2
+            for one, other in zip(ours, theirs, strict=True):
+                assert one.socket.getpeername() == other.getsockname()
+                await one.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_next_one_is_waited_for() -> None:
+    """After a burst as before it; and the wait can be cancelled."""
+    async with listening() as listener, trio.open_nursery() as nursery:
+        for _ in range(3):
+            with trio.move_on_after(0) as scope:
+                await listener.accept()
+            assert scope.cancelled_caught
+
+        async def serve() -> None:
+            for _ in range(2 * BURST):
+                await (await listener.accept()).aclose()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(serve)
+        for _ in range(2):
+            await trio.testing.wait_all_tasks_blocked()
+            with browsers(listener):
+                await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.trio
+async def test_error_is_trios_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, or a browser that has left: trio's listener knows what to do."""
+    full = OSError(errno.EMFILE, "")
+
+    class Full:
+        def accept(self) -> None:
+            raise full
+
+    async def fail(_listener: trio.SocketListener) -> None:  # noqa: ASYNC910 - raises
+        raise full
+
+    async with listening() as listener:
+        raw = listener._raw  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no other way to make it fail
+        with monkeypatch.context() as patch:
+            patch.setattr(listener, "_raw", Full())
+            patch.setattr(trio.SocketListener, "accept", fail)
+            with pytest.raises(OSError, match="24"):
+                await listener.accept()
+        assert listener._raw is raw  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+
+
+@pytest.mark.trio
+async def test_closed_listener() -> None:
+    """Says that it is closed, and keeps no descriptor."""
+    async with listening() as listener:
+        pass
+    assert listener._raw.fileno() == listener._listener.socket.fileno() == -1  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - descriptors
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()
