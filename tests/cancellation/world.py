@@ -15,7 +15,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from unittest import mock
 
-import hypercorn.trio.run
 import trio
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
@@ -27,7 +26,7 @@ from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.connection import Connection
 from grpclib_anyio.testing import ChannelOver
-from relay_gateway import hypercorn_trio, hypercorn_worker
+from relay_gateway import hypercorn_accept, hypercorn_trio, hypercorn_worker
 from relay_gateway.app import create_app
 from relay_gateway.relay import Relay
 from relay_gateway.settings import GatewaySettings
@@ -180,7 +179,7 @@ class World:
         in_os = _Replacing(os, write=self._write)
         with ExitStack() as patches:
             for place, names in (
-                (hypercorn.trio.run, {"trio": in_trio}),
+                (hypercorn_accept, {"trio": in_trio}),
                 (hypercorn_trio, {"os": in_os}),
                 # The application makes its channel itself, and so its settings are the real ones.
                 (sys.modules[create_app.__module__], {"Channel": self._channel_to}),
