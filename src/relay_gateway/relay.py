@@ -5,25 +5,23 @@ The tasks of a request, and what ends them::
     the server's task for the request          cancelled when the browser leaves
       └── nursery of open_relay()              cancelled when the body is left
             ├── reader      gRPC call ──▶ channel     the deadline ends the call
-            └── the body    channel ────▶ browser     Relay.next_chunk, or a ping in its place
+            ├── heartbeat   pings ──────▶ channel     ends with the reader
+            └── the body    channel ────▶ browser     Relay.next_chunk
 
 The reader is the only one that knows how an answer ends, so it is the one that writes the last
 event. It owns the gRPC call: wherever it is cancelled, waiting for the model or for room in the
 channel, leaving the call resets its stream, and the model stops. It does not wait for the
 browser to do so; a browser that stalls holds up the last event, never the model.
 
-The channel is bounded (``channel_size`` events). A full one makes the reader wait, and HTTP/2's
-window then makes the model wait.
-
-The heartbeat is no task. Whoever waits for the next event for too long gets a ping instead; nobody
-waits while events are unread, and who has those needs none.
+The channel is bounded (``channel_size`` events). A full one makes the reader wait, HTTP/2's window
+then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
 
 A token that comes alone finds the channel empty and the body waiting. Where the server lets us
 (see ``chunks``), it is then written to the browser's socket at once, and the body sleeps on.
 """
 
 from abc import abstractmethod
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -103,7 +101,9 @@ async def open_relay(
     # finds itself cancelled.
     with receive:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(relay.read, send, model, prompt)  # and closes this end
+            # Each task closes the end that it was given; a shared one would keep the channel open.
+            nursery.start_soon(relay.beat, send.clone())
+            nursery.start_soon(relay.read, send, model, prompt)
             try:
                 yield relay
             finally:
@@ -137,6 +137,8 @@ class Relay:
         self._receive = receive
         self._encoder = encoder
         self._limits = limits
+        #: What the heartbeat sleeps in.
+        self._silence = trio.CancelScope()
         # The model's part of the reader, and how the answer ends if that is cut off. A scope of our
         # own, though the call has the same deadline: the reader may be waiting for a browser that
         # does not read, and not for the call.
@@ -163,7 +165,7 @@ class Relay:
     # -- the body's side ------------------------------------------------------------------------
 
     async def next_chunk(self) -> bytes:
-        """Wait for an event, and return all that are there as one piece of the body; or a ping.
+        """Wait for an event, and return all that are there as one piece of the body.
 
         So a write to the socket carries one token when they come one at a time, and as many as
         the channel holds when they come faster than the browser takes them.
@@ -188,20 +190,8 @@ class Relay:
         try:
             return self._receive.receive_nowait()  # noqa: ASYNC910 - it may be all that there is
         except trio.WouldBlock:
-            return await self._wait_for_event()
-
-    async def _wait_for_event(self) -> bytes:
-        """Wait for an event, or for so long that it is time for a ping.
-
-        Pings do not touch the deadline: they would hide a model that is dead.
-        """
-        self._is_awaited = True
-        while (beat := self._last_chunk + self._limits.heartbeat) > trio.current_time():
-            # What the writer takes meanwhile puts the next ping off.
-            with trio.move_on_at(beat):
-                return await self._receive.receive()
-        self._is_awaited = False
-        return sse.PING  # noqa: ASYNC910 - cancelled or not, it was waiting
+            self._is_awaited = True
+            return await self._receive.receive()
 
     def _drain(self) -> bytes:
         chunks: list[bytes] = []
@@ -222,6 +212,7 @@ class Relay:
             with self._answer:
                 ending = await self._read_answer(send, model, prompt)
             self.ending = ending = ending or self._if_cut_off
+            self._silence.cancel()  # the heartbeat ends
             await self._put(self._last_event(ending), send)
 
     async def _read_answer(
@@ -301,3 +292,24 @@ class Relay:
         if ending is DONE:
             return sse.DONE
         return self._encoder.error(ending.message, code=ending.code, cause=ending.cause)
+
+    # -- the heartbeat --------------------------------------------------------------------------
+
+    async def beat(self, send: trio.MemorySendChannel[bytes]) -> None:
+        """Put a ping into the channel whenever nothing has come out of it for too long.
+
+        Pings do not touch the deadline: they would hide a model that is dead.
+        """
+        with send:
+            while self.ending is None:
+                due = self._last_chunk + self._limits.heartbeat
+                with trio.CancelScope(deadline=due) as self._silence:
+                    await trio.sleep_forever()
+                self._ping_if_due(send)
+
+    def _ping_if_due(self, send: trio.MemorySendChannel[bytes]) -> None:
+        now = trio.current_time()
+        if self.ending is None and now >= self._last_chunk + self._limits.heartbeat:
+            self._last_chunk = now
+            with suppress(trio.WouldBlock):  # who has events to read needs no ping
+                self._put_nowait(sse.PING, send)

@@ -144,19 +144,22 @@ None
     ),
     Mutant(
         6,
-        "somebody else holds the reader's end of the channel as well",
+        "the heartbeat shares the reader's end of the channel",
         _RELAY,
-        right="nursery.start_soon(relay.read, send, model, prompt)",
-        wrong="nursery.start_soon(relay.read, send.clone(), model, prompt)",
-        tests=(f"{_TEST_RELAY}test_nothing_follows_the_last_event",),
+        right="nursery.start_soon(relay.beat, send.clone())",
+        wrong="nursery.start_soon(relay.beat, send)",
+        tests=(
+            f"{_TEST_RELAY}test_nothing_follows_the_last_event",
+            f"{_TEST_RELAY}test_done_is_the_last_of_a_full_channel",
+        ),
     ),
     Mutant(
         6,
-        "a ping goes past the reader's events",
+        "the heartbeat outlives the reader",
         _RELAY,
-        right="        self._is_awaited = False\n        return sse.PING",
-        wrong="        return sse.PING",
-        tests=(f"{_TEST_RELAY}test_ping_that_is_not_taken_at_once_holds_up_events",),
+        right="            self._silence.cancel()  # the heartbeat ends\n",
+        wrong="",
+        tests=(f"{_TEST_RELAY}test_after_the_last_chunk_there_is_none",),
     ),
     # -- the gRPC connection ----------------------------------------------------------------------
     Mutant(
@@ -422,20 +425,22 @@ self._window.credit(size)):
         26,
         "the heartbeat begins with the first token",
         _RELAY,
-        right="            with trio.move_on_at(beat):",
-        wrong="            with trio.move_on_at(beat if self.first_token else inf):",
-        also=(("from contextlib import", "from math import inf\nfrom contextlib import"),),
+        right="            while self.ending is None:\n                due =",
+        wrong="""\
+            while self.first_token is None:
+                await trio.sleep(0.01)
+            while self.ending is None:
+                due =""",
         tests=(f"{_TEST_RELAY}test_heartbeat_begins_with_the_request",),
     ),
     Mutant(
         27,
         "a heartbeat extends the deadline",
         _RELAY,
-        right="        self._is_awaited = False\n        return sse.PING",
+        right="                self._put_nowait(sse.PING, send)",
         wrong="""\
-        self._answer.deadline = trio.current_time() + self._limits.deadline
-        self._is_awaited = False
-        return sse.PING""",
+                self._put_nowait(sse.PING, send)
+            self._answer.deadline = trio.current_time() + self._limits.deadline""",
         also=(("timeout=self.started + self._limits.deadline - trio.current_time(),", ""),),
         tests=(f"{_TEST_RELAY}test_deadline_is_not_extended_by_pings",),
     ),
