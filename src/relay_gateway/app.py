@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import trio
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from quart import Response, request
+from quart import Request, Response
+from quart import request as current_request
 from quart_trio import QuartTrio
 from structlog.stdlib import get_logger
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
@@ -120,19 +121,21 @@ class Gateway:
 
     async def refuse_when_stopping(self) -> None:  # noqa: ASYNC910 - see release_channel
         """Answer 503 once the gateway stops; by then something else should take over."""
-        if self.shutdown.has_begun and request.endpoint not in _WATCHING:
+        if self.shutdown.has_begun and current_request.endpoint not in _WATCHING:
             after = max(1, ceil(self._settings.drain_seconds))
             raise ServiceUnavailable("the gateway is being restarted", retry_after=after)
 
     async def stream(self) -> Response:
         """Answer a prompt with server-sent events."""
+        # Quart's global finds it anew each time that it is looked at.
+        request: Request = cast("Any", current_request)._get_current_object()  # noqa: SLF001 - werkzeug's way
         question = await read_question(request, self._settings.max_prompt_bytes)
         relay = open_relay(
             self._model,
             question.prompt,
             question.encoder,
             self._settings.limits,
-            _chunk_writer(),
+            _chunk_writer(request),
         )
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
@@ -147,7 +150,7 @@ class Gateway:
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})  # noqa: ASYNC910 - as above
 
 
-def _chunk_writer() -> ChunkWriter | None:
+def _chunk_writer(request: Request) -> ChunkWriter | None:
     extensions: dict[str, Any] = cast("Any", request.scope)["extensions"]
     return extensions.get(CHUNKS)
 
@@ -213,6 +216,6 @@ async def _plain_error(error: HTTPException) -> Response:  # noqa: ASYNC124 - as
 
 
 async def _allow_all_origins(response: Response) -> Response:  # noqa: ASYNC124 - as alive()
-    if request.path.startswith("/api/"):
+    if current_request.path.startswith("/api/"):
         response.headers.update(_CORS_HEADERS)
     return response  # noqa: ASYNC910 - likewise

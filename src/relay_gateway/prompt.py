@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from quart import Request
 from werkzeug.exceptions import HTTPException
 
+from grpclib_anyio.messages import maker
 from relay_proto.ai import GenerateRequest
 
 from .relay import Encoder
@@ -19,6 +20,8 @@ __all__ = ["BadRequestError", "Question", "read_question"]
 _ENCODERS: dict[str, type[Encoder]] = {"text": TextEncoder, "json": JsonEncoder}
 #: A query holds three fields that mean something; a flood of others is not parsed.
 _MAX_FIELDS = 16
+
+_make_prompt = maker(GenerateRequest)
 
 
 class BadRequestError(HTTPException):
@@ -54,9 +57,9 @@ async def read_question(request: Request, max_bytes: int) -> Question:
     if len(prompt.encode()) > max_bytes:
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
-    encoder = _encoder(_text(fields, "format") or request.args.get("format", "text"))
+    encoder = _encoder(_text(fields, "format", "text"))
     # A GET has nothing to wait for: see the docstring.
-    return Question(GenerateRequest(prompt=prompt, session_id=session_id), encoder)  # noqa: ASYNC910
+    return Question(_make_prompt(prompt=prompt, session_id=session_id), encoder)  # noqa: ASYNC910
 
 
 def _encoder(name: str) -> Encoder:
@@ -68,7 +71,10 @@ def _encoder(name: str) -> Encoder:
 def _query_fields(request: Request) -> dict[str, Any]:
     try:
         query = request.query_string.decode("ascii")
-        return dict(parse_qsl(query, errors="strict", max_num_fields=_MAX_FIELDS))
+        fields = parse_qsl(
+            query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS
+        )
+        return dict(fields)
     except ValueError as error:
         raise BadRequestError("the query must be percent-encoded UTF-8") from error
 
@@ -80,11 +86,12 @@ async def _json_fields(request: Request) -> dict[str, Any]:
         raise BadRequestError("the body must be JSON") from error
     if not isinstance(fields, dict):
         raise BadRequestError("the body must be a JSON object")
-    return cast("dict[str, Any]", fields)
+    # The query may say how the answer is to be written, as with a GET.
+    return {"format": request.args.get("format", "text"), **cast("dict[str, Any]", fields)}
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
-    value = fields.get(name, "")
+def _text(fields: dict[str, Any], name: str, default: str = "") -> str:
+    value = fields.get(name, default)
     if not isinstance(value, str):
         raise BadRequestError(f"{name} must be a string")
     try:

@@ -4,6 +4,7 @@ The record is kept at the ASGI boundary, around the whole application, because t
 request is over whatever ended it: also one whose browser left before a body was begun.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _TIMES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0)
 _LOGGED_SESSION_LENGTH = 64
 
 _log = get_logger(__name__)
+_lines = logging.getLogger(__name__)
 
 
 class Metrics:
@@ -94,7 +96,8 @@ class Record:
         relay = self.relay
         cause = otherwise if relay is None else relay.cause(otherwise=otherwise)
         self._measure(cause)
-        _log.info("request ended", cause=cause.value, **self._details())
+        if _lines.isEnabledFor(logging.INFO):  # structlog would find out after most of the work
+            _log.info("request ended", cause=cause.value, **self._details())
 
     def _measure(self, cause: Cause) -> None:
         metrics = self._metrics
