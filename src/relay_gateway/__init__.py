@@ -3,7 +3,7 @@
 ``hypercorn --worker-class trio relay_gateway:app`` runs it as the environment says. The modules, in
 the order in which an answer passes through them::
 
-    relay       the tasks of one request: reader, channel, heartbeat, deadline
+    relay       one request: reader, channel, heartbeat, deadline
     sse         events as bytes
     ending      how an answer ends
     body        the relay as a Quart response

@@ -11,6 +11,7 @@ Some things in hypercorn 0.18 defeat what a relay promises:
   worker with one frame, such as a path that is not ASCII. ``H2Protocol`` raises one of its own
   when a request's body goes on after its response.
 - A request takes a memory channel and tasks that only wait; see ``hypercorn_requests``.
+- h11 checks a response's headers three times; see ``h11_headers``.
 - The timer of an idle connection is restarted in the task of the request that is over, and with
   quart-trio that task is cancelled right then. A connection that had a request was never closed.
   And the timer costs two tasks a request; ``hypercorn_idle`` has one that costs none.
@@ -54,6 +55,7 @@ from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
 from hypercorn.typing import Event as IOEvent
 from structlog.stdlib import get_logger
 
+from . import h11_headers
 from .chunks import CHUNKS, ChunkWriter
 from .hypercorn_accept import listen_for_several
 from .hypercorn_idle import IdleTimer, Terminated
@@ -363,6 +365,7 @@ def install(*, write_timeout: float) -> None:
         known = ", ".join(f"{prefix}*" for prefix in _KNOWN_VERSIONS)
         text = f"hypercorn {installed} is not known to relay_gateway.hypercorn_trio, only {known}"
         raise RuntimeError(text)
+    h11_headers.install()
     BoundedTCPServer.write_timeout = BoundedStreamBuffer.write_timeout = write_timeout
     # By name, where hypercorn looks them up when it makes one.
     hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
