@@ -9,7 +9,6 @@ from ipaddress import AddressValueError, IPv6Address
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import anyio
 from anyio.abc import ByteStream
 from grpclib.client import (
     StreamStreamMethod,
@@ -37,6 +36,7 @@ from .codec import CompiledCodec
 from .config import for_client
 from .connection import ConnectionStatistics
 from .connector import Address, Connector
+from .on_trio import current_time
 
 if TYPE_CHECKING:
     # What generated stubs and grpclib's method classes say that they take.
@@ -187,7 +187,7 @@ def _earliest(timeout: float | None, deadline: Deadline | None) -> float | None:
     remaining = [] if timeout is None else [timeout]
     if deadline is not None:
         remaining.append(deadline.time_remaining())
-    return anyio.current_time() + min(remaining) if remaining else None
+    return current_time() + min(remaining) if remaining else None
 
 
 def _authority(address: Address) -> str:

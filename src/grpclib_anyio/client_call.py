@@ -35,6 +35,7 @@ from .errors import (
 )
 from .message_stream import MessageStream
 from .metadata import Headers, Metadata, content_type, encode_metadata, encode_timeout
+from .on_trio import current_time
 from .peer import Peer
 from .replay import Replay
 from .response import ResponseStatus, check_headers, read_metadata, read_status
@@ -269,7 +270,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         return self._open_stream
 
     async def _request_headers(self) -> Callable[[], Headers]:
-        if self._deadline is not None and self._deadline <= anyio.current_time():
+        if self._deadline is not None and self._deadline <= current_time():
             raise DeadlineExceededError
         kind = content_type(self._codec)
         (metadata,) = await self._dispatch.send_request(
@@ -299,7 +300,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
     def _timeout_header(self) -> Headers:
         if self._deadline is None:
             return []
-        return [("grpc-timeout", encode_timeout(self._deadline - anyio.current_time()))]
+        return [("grpc-timeout", encode_timeout(self._deadline - current_time()))]
 
     def _opened(self, connection: Connection, stream: MessageStream) -> None:
         self._open_stream = stream
@@ -422,9 +423,9 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         raise GRPCError(status, message, details)
 
     def _is_late(self) -> bool:
-        return self._deadline is not None and anyio.current_time() >= self._deadline
+        return self._deadline is not None and current_time() >= self._deadline
 
 
 def _grpclib_deadline(deadline: float | None) -> Deadline | None:
     """Express a time on the loop's clock on grpclib's, for those who listen to events."""
-    return None if deadline is None else Deadline.from_timeout(deadline - anyio.current_time())
+    return None if deadline is None else Deadline.from_timeout(deadline - current_time())

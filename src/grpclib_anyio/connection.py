@@ -52,6 +52,7 @@ from .http2 import Http2
 from .keepalive import Pinger, Strikes
 from .message_stream import MessageStream
 from .metadata import Headers
+from .on_trio import current_time
 from .received_frames import OnFrames
 from .wakeup import Wakeup
 
@@ -154,7 +155,7 @@ class Connection:
 
     async def __aenter__(self) -> Self:
         """Start the tasks; not a checkpoint."""
-        self.last_received = anyio.current_time()
+        self.last_received = current_time()
         self._ready = anyio.Event()
         self._closed = anyio.Event()
         self._answered = anyio.Event()
@@ -229,7 +230,7 @@ class Connection:
         self._h2.goaway(code, detail)
         self._unsent.clear()  # they are ours to end, not to be made again
         self._end(unavailable(message or "The connection was closed"))
-        self._scope.deadline = anyio.current_time() + self._config.close_timeout
+        self._scope.deadline = current_time() + self._config.close_timeout
 
     def announce_goaway_nowait(self) -> None:
         """Queue a GOAWAY that refuses nothing yet; :meth:`retire` follows."""
@@ -346,7 +347,7 @@ class Connection:
         try:
             while True:
                 data = await self.transport.receive(_READ_SIZE)
-                self.last_received = anyio.current_time()
+                self.last_received = current_time()
                 self._receive(data)
         except _LOSSES as error:
             self._lose(_describe_loss(error))
@@ -446,7 +447,7 @@ class Connection:
             return
         _log.warning("%r: the peer broke the protocol: %s", self, error)
         self._end(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
-        self._scope.deadline = anyio.current_time() + self._config.close_timeout
+        self._scope.deadline = current_time() + self._config.close_timeout
 
     def _request_received(self, event: h2_events.RequestReceived) -> None:
         if self.on_request is None or self._is_full:
@@ -614,6 +615,8 @@ class Connection:
 
     def _admit(self) -> None:
         """Call as many of the waiting as there are slots, in the order of the queue."""
+        if not self._slot_queue:
+            return
         for turn in islice(self._slot_queue, self._free_slots):
             turn.set()
 

@@ -7,6 +7,7 @@ those who listen to events. The response's headers end it: the peer has done som
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import anyio
 
@@ -22,14 +23,17 @@ class Replay:
     def __init__(self, headers: Callable[[], Headers], max_size: int) -> None:
         """Begin with ``headers``; beside them, ``max_size`` bytes of messages can be held."""
         self.headers = headers
-        #: Had by the task that makes the call again; others of the same call wait for it.
-        self.lock = anyio.Lock()
         #: What that task is in while it waits for a connection.
         self.scope: anyio.CancelScope | None = None
         # Bounded by the room: the message that is too much ends the replay, see `add`.
         self._messages: list[bytes] = []
         self._room = max_size
         self._is_ended = False
+
+    @cached_property
+    def lock(self) -> anyio.Lock:
+        """Had by the task that makes the call again; others of the same call wait for it."""
+        return anyio.Lock()  # not made for each call: few are made again
 
     def add(self, message: bytes, *, end: bool) -> bool:
         """Hold a message that has been sent; False if that is too much to be held."""

@@ -569,7 +569,7 @@ self._window.credit(size)):
         38,
         "a deadline on another clock than the loop's",
         _CLIENT,
-        right="return anyio.current_time() + min(remaining) if remaining else None",
+        right="return current_time() + min(remaining) if remaining else None",
         wrong="return time.monotonic() + min(remaining) if remaining else None",
         also=(("import ssl as ssl_module\n", "import ssl as ssl_module\nimport time\n"),),
         tests=(f"{_TEST_CLIENT}test_deadline_while_the_server_thinks",),
