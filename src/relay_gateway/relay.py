@@ -21,7 +21,7 @@ A token that comes alone finds the channel empty and the body waiting. Where the
 """
 
 from abc import abstractmethod
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,7 +39,7 @@ from .chunks import ChunkWriter
 from .ending import CUT_SHORT, DONE, INTERNAL, LATE, STOPPED, Cause, Ending, ending_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from types import TracebackType
 
     from grpclib_anyio.client import Channel, Stream
 
@@ -80,14 +80,7 @@ class Limits:
     channel_size: int = 8
 
 
-@asynccontextmanager
-async def open_relay(
-    model: "Channel",
-    prompt: GenerateRequest,
-    encoder: Encoder,
-    limits: Limits,
-    writer: ChunkWriter | None = None,
-) -> "AsyncGenerator[Relay]":
+class open_relay(AbstractAsyncContextManager["Relay"]):  # noqa: N801 - called as a function is
     """Ask the model, and give its answer as chunks of an SSE body.
 
     Leaving the context ends everything that belongs to the request: the gRPC stream is reset
@@ -95,19 +88,46 @@ async def open_relay(
     does; that is an event like any other. With a ``writer``, events may go past the chunks: what
     writes to the browser until then must be it.
     """
-    send, receive = trio.open_memory_channel[bytes](limits.channel_size)
-    relay = Relay(receive, encoder, limits, writer)
-    # Closed last: the reader may be between two tokens, and would find the channel broken before it
-    # finds itself cancelled.
-    with receive:
-        async with trio.open_nursery() as nursery:
-            # Each task closes the end that it was given; a shared one would keep the channel open.
-            nursery.start_soon(relay.beat, send.clone())
-            nursery.start_soon(relay.read, send, model, prompt)
-            try:
-                yield relay
-            finally:
-                nursery.cancel_scope.cancel()
+
+    # Not a generator: since Python 3.12 the frame of contextlib that throws a cancellation into one
+    # keeps it, and it that frame, and the two keep the request until the garbage collector comes.
+
+    def __init__(
+        self,
+        model: "Channel",
+        prompt: GenerateRequest,
+        encoder: Encoder,
+        limits: Limits,
+        writer: ChunkWriter | None = None,
+    ) -> None:
+        """Prepare; nothing happens until it is entered."""
+        self._question = model, prompt
+        self._form = encoder, limits, writer
+        self._channel_size = limits.channel_size
+        self._tasks = trio.open_nursery()
+
+    async def __aenter__(self) -> "Relay":
+        """Start the tasks; not a checkpoint."""
+        send, self._receive = trio.open_memory_channel[bytes](self._channel_size)
+        relay = Relay(self._receive, *self._form)
+        self._nursery = await self._tasks.__aenter__()
+        # Each task closes the end that it was given; a shared one would keep the channel open.
+        self._nursery.start_soon(relay.beat, send.clone())
+        self._nursery.start_soon(relay.read, send, *self._question)
+        return relay
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: "TracebackType | None",
+    ) -> bool | None:
+        """Cancel the tasks and wait for them, which takes no time: they only clean up."""
+        # The channel is closed last: the reader may be between two tokens, and would find that
+        # broken before it finds itself cancelled.
+        self._nursery.cancel_scope.cancel()
+        with self._receive:
+            return await self._tasks.__aexit__(exc_type, exc_value, tb)  # noqa: ASYNC102 - as said
 
 
 class Relay:

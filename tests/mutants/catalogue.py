@@ -138,8 +138,8 @@ None
         5,
         "async with on a channel's end",
         _RELAY,
-        right="    with receive:\n        async with trio.open_nursery",
-        wrong="    async with receive:\n        async with trio.open_nursery",
+        right="        with self._receive:\n            return await",
+        wrong="        async with self._receive:\n            return await",
         tests=(f"{_TEST_RELAY}test_leaving_with_an_error_in_a_cancelled_scope_passes_it_on",),
     ),
     Mutant(
@@ -464,8 +464,8 @@ self._window.credit(size)):
         29,
         "the reader is a task that nobody waits for",
         _RELAY,
-        right="nursery.start_soon(relay.read, send, model, prompt)",
-        wrong="trio.lowlevel.spawn_system_task(relay.read, send, model, prompt)",
+        right="self._nursery.start_soon(relay.read, send, ",
+        wrong="trio.lowlevel.spawn_system_task(relay.read, send, ",
         tests=(f"{_TEST_RELAY}test_leaving_resets_the_model",),
     ),
     # -- found while building ---------------------------------------------------------------------
@@ -578,8 +578,8 @@ self._window.credit(size)):
         39,
         "a channel is closed before its sender is cancelled",
         _RELAY,
-        right="    with receive:\n        async with trio.open_nursery() as nursery:\n",
-        wrong="    async with trio.open_nursery() as nursery:\n        with receive:\n",
+        right="        self._nursery.cancel_scope.cancel()\n",
+        wrong="        self._receive.close()\n        self._nursery.cancel_scope.cancel()\n",
         tests=(f"{_TEST_RELAY}test_leaving_while_the_reader_is_between_two_tokens",),
     ),
     Mutant(

@@ -5,7 +5,6 @@ each checkpoint one more request is made, on the same connection to the model un
 was lost.
 """
 
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -136,8 +135,7 @@ async def _relay_is_ended(
     assert cause is Cause.MODEL_UNAVAILABLE or len(script.wire.connections) == connections
 
 
-# Since Python 3.12 contextlib's frame that leaves open_relay keeps the error that it passes on.
-@pytest.mark.usefixtures("no_garbage" if sys.version_info < (3, 12) else "nothing_left_behind")
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("phase", PHASES)
 async def test_relay_is_cancelled(phase: str, at_each_checkpoint: AtEachCheckpoint) -> None:
     script = Script(PHASES[phase])
