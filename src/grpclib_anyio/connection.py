@@ -131,7 +131,8 @@ class Connection:
         self._settings = Budget(b"too_many_settings", config.max_settings)
         self._empty_frames = Budget(b"too_many_empty_frames", config.max_empty_frames)
         self._sending: deque[MessageStream] = deque()
-        self._blocked: set[MessageStream] = set()
+        #: Those that wait for a window, which goes to them in the order in which they began to.
+        self._blocked: dict[MessageStream, None] = {}
         #: Client's streams whose HEADERS are queued, not written.
         self._unsent: set[MessageStream] = set()
         self._open_count = 0
@@ -325,7 +326,7 @@ class Connection:
     def release_nowait(self, stream: MessageStream) -> None:
         """Forget a stream whose call has ended."""
         self.streams.pop(stream.id, None)
-        self._blocked.discard(stream)
+        self._blocked.pop(stream, None)
         self._close_if_unused()
 
     # -- tasks ----------------------------------------------------------------------------------
@@ -394,7 +395,7 @@ class Connection:
         size = min(len(outbox), window, _FRAME_SIZE)
         # Below zero, where a setting of the peer's can take it, not even an empty frame may go.
         if size < 0 or (outbox and not size):
-            self._blocked.add(stream)
+            self._blocked[stream] = None
             return
         is_last = outbox.is_ending and size == len(outbox)
         ends_here = is_last and outbox.trailers is None
@@ -418,7 +419,7 @@ class Connection:
         """Let streams try again: all of them for stream 0, the connection itself."""
         candidates = [s for s in self._blocked if stream_id in (0, s.id)]
         for stream in candidates:
-            self._blocked.discard(stream)
+            self._blocked.pop(stream, None)
             self.send_nowait(stream)
 
     # -- receiving ------------------------------------------------------------------------------

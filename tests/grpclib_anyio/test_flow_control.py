@@ -282,6 +282,28 @@ async def test_full_outbox_makes_send_wait() -> None:
 
 
 @pytest.mark.anyio
+async def test_those_who_wait_for_the_connections_window_go_on_in_their_order() -> None:
+    """The first answer takes all of it; eight others wait for more."""
+    async with served(stream=answer_of_size, reads=False) as peer:
+        await peer.request(STREAM, str(WINDOW - len(framed(b""))).encode())
+        await peer.settle()
+        waiting: list[int] = []
+        for _ in range(8):
+            waiting.append(await peer.request(STREAM, b"10"))
+            await peer.settle()
+        assert not any(peer.data(stream_id) for stream_id in waiting)
+        peer.h2.increment_flow_control_window(WINDOW)
+        await peer.settle()
+        order = [frame.stream_id for frame in peer.frames if isinstance(frame, DataFrame)]
+        assert order[-len(waiting) :] == waiting
+
+
+async def answer_of_size(stream: Stream[bytes, bytes]) -> None:
+    """Send as many bytes as it is asked for."""
+    await stream.send_message(b"x" * int(await stream.recv_message() or b""))
+
+
+@pytest.mark.anyio
 async def test_sender_cancelled_while_it_waits_leaves_no_part_of_its_message() -> None:
     """The second message waits for room, is given up, and a third one follows."""
     network = Network(reads=False)
