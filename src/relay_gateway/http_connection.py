@@ -8,13 +8,14 @@ for a body, and where the server does not cancel a scope itself (see ``departure
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
-from quart import Request, Response
+from quart import Response
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from .departure import client_of
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+    from quart.typing import ResponseTypes
 
 __all__ = ["HTTPConnection"]
 
@@ -33,15 +34,16 @@ class HTTPConnection(TrioASGIHTTPConnection):
             request.body.set_complete()
             with trio.CancelScope() as scope:
                 client.cancel_when_it_leaves(scope)
-                await self._respond(request, send)
+                response = await self.app.handle_request(request)
+                del request  # as large as a task, and an answer may take minutes
+                await self._send(response, send)
         else:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.handle_messages, nursery, request, receive)
-                await self._respond(request, send)
+                await self._send(await self.app.handle_request(request), send)
                 nursery.cancel_scope.cancel()
 
-    async def _respond(self, request: Request, send: "ASGISendCallable") -> None:
-        response = await self.app.handle_request(request)
+    async def _send(self, response: "ResponseTypes", send: "ASGISendCallable") -> None:
         timeout = cast("float | None", cast("Any", self.app).config["RESPONSE_TIMEOUT"])
         if isinstance(response, Response) and response.timeout is not Ellipsis:
             timeout = cast("float | None", response.timeout)
