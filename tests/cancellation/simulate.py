@@ -1,6 +1,7 @@
 """``nox -s simulate -- --seeds N [--seed K]``: many seeds, or one with its schedule."""
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from time import monotonic
@@ -48,6 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one, with its schedule")
     options = parser.parse_args(arguments)
+    logging.getLogger().setLevel(logging.INFO)  # in which causes are recorded
     if options.seed is not None:
         run = simulate(options.seed)
         sys.stdout.write(f"{run}\n")
