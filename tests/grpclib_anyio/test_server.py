@@ -295,9 +295,8 @@ async def test_handler_that_survives_its_cancellation() -> None:
         await still_serves(peer)
 
 
-@pytest.mark.anyio
-async def test_handler_that_fails_while_it_is_cancelled() -> None:
-    """Its clean-up raises, in a task group of its own, beside the cancellation."""
+async def failing_in_its_clean_up(stream: Handling) -> None:
+    """Raise when cancelled, in a task group of its own, beside the cancellation."""
 
     async def fail_when_cancelled() -> None:
         try:
@@ -305,13 +304,15 @@ async def test_handler_that_fails_while_it_is_cancelled() -> None:
         finally:
             raise ValueError("clean-up")
 
-    async def handler(stream: Handling) -> None:
-        await stream.recv_message()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fail_when_cancelled)
-            await anyio.sleep_forever()
+    await stream.recv_message()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(fail_when_cancelled)
+        await anyio.sleep_forever()
 
-    async with served(stream=handler, both=echo) as peer:
+
+@pytest.mark.anyio
+async def test_handler_that_fails_while_it_is_cancelled() -> None:
+    async with served(stream=failing_in_its_clean_up, both=echo) as peer:
         stream_id = await peer.request(STREAM, b"request")
         await peer.settle()
         await peer.reset(stream_id)
@@ -322,21 +323,8 @@ async def test_handler_that_fails_while_it_is_cancelled() -> None:
 @pytest.mark.anyio
 async def test_handler_that_fails_while_the_server_is_stopped(anyio_backend: str) -> None:
     """As before, but it is the server that is cancelled: the error goes to the log, not up."""
-
-    async def fail_when_cancelled() -> None:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            raise ValueError("clean-up")
-
-    async def handler(stream: Handling) -> None:
-        await stream.recv_message()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fail_when_cancelled)
-            await anyio.sleep_forever()
-
     near, far = memory_pair()
-    server = Server([Methods(stream=handler)], codec=Raw())
+    server = Server([Methods(stream=failing_in_its_clean_up)], codec=Raw())
     peer = ScriptedPeer(far, client_side=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve_connection, near)

@@ -239,8 +239,11 @@ async def test_nothing_follows_the_last_event() -> None:
 
 
 async def test_after_the_last_chunk_there_is_none() -> None:
+    """And that is known at once: no heartbeat is waited for."""
     async with channel_to(Model(["x"])) as channel, relay_of(channel) as opened:
+        start = trio.current_time()
         await opened.read_all()
+        assert trio.current_time() == start
         for _ in range(2):
             with pytest.raises(trio.EndOfChannel):
                 await opened.relay.next_chunk()

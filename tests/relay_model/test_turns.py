@@ -3,9 +3,12 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a scope may swallow what its body raises; a test would have failed.
 
+from collections.abc import Iterable
+
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio.abc import TaskGroup
 from grpclib.const import Status
 
 from relay_model.errors import BackendError
@@ -23,6 +26,12 @@ class Callers:
         self._go = [anyio.Event() for _ in range(10)]
         self.scopes = [anyio.CancelScope() for _ in range(10)]
 
+    async def come(self, numbers: Iterable[int], tasks: TaskGroup) -> None:
+        """Let them ask one after the other."""
+        for number in numbers:
+            tasks.start_soon(self.ask, number)
+            await anyio.wait_all_tasks_blocked()
+
     async def ask(self, number: int) -> None:
         with self.scopes[number]:
             async with self._turns.turn():
@@ -38,9 +47,7 @@ async def test_first_come_first_served() -> None:
     turns = Turns(max_concurrent=2, max_queued=8)
     callers = Callers(turns)
     async with anyio.create_task_group() as tasks:
-        for number in range(10):
-            tasks.start_soon(callers.ask, number)
-            await anyio.wait_all_tasks_blocked()
+        await callers.come(range(10), tasks)
         assert (turns.taken, turns.queued) == (2, 8)
         for number in range(10):
             await callers.dismiss(number)
@@ -67,14 +74,11 @@ async def test_cancelled_it_leaves_the_queue_and_the_order_as_they_are() -> None
     turns = Turns(max_concurrent=1, max_queued=3)
     callers = Callers(turns)
     async with anyio.create_task_group() as tasks:
-        for number in range(4):
-            tasks.start_soon(callers.ask, number)
-            await anyio.wait_all_tasks_blocked()
+        await callers.come(range(4), tasks)
         callers.scopes[1].cancel()
         await anyio.wait_all_tasks_blocked()
         assert (turns.taken, turns.queued) == (1, 2)
-        tasks.start_soon(callers.ask, 4)
-        await anyio.wait_all_tasks_blocked()
+        await callers.come([4], tasks)
         for number in (0, 2, 3, 4):
             await callers.dismiss(number)
     assert callers.served == [0, 2, 3, 4]
@@ -84,9 +88,7 @@ async def test_cancelled_as_its_turn_comes_it_passes_it_on() -> None:
     turns = Turns(max_concurrent=1, max_queued=2)
     callers = Callers(turns)
     async with anyio.create_task_group() as tasks:
-        for number in range(3):
-            tasks.start_soon(callers.ask, number)
-            await anyio.wait_all_tasks_blocked()
+        await callers.come(range(3), tasks)
         callers.scopes[0].cancel()  # which will hand its turn on
         await anyio.lowlevel.checkpoint()
         callers.scopes[1].cancel()
