@@ -2,7 +2,7 @@
 
 trio lets everything else run between two of them. While answers pour in, that is some milliseconds
 of work, and with a burst of browsers the last waits for as many turns as there are browsers before
-it. Measured with 64 that came at once: 0.3 s until the last was accepted.
+it. Measured with 64 that came at once: 0.36 s until the last one's request was on its way.
 
 Not all at once: other workers may be waiting at the same socket, and requests that have been
 accepted already go first.
