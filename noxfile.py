@@ -47,7 +47,9 @@ ONCE = (
     "tests/cancellation/test_simulation.py",
     "tests/grpclib_anyio/interop/test_load.py",
     "tests/grpclib_anyio/test_fuzz.py",
+    "tests/relay_gateway/test_checkpoints_of_connections.py",
     "tests/relay_gateway/test_programs.py",
+    "tests/relay_model/test_checkpoints.py",
     "tests/relay_model/test_load.py",
     "tests/relay_model/test_local_backend.py",
 )
