@@ -315,7 +315,9 @@ class Relay:
 
     # -- the heartbeat --------------------------------------------------------------------------
 
-    async def beat(self, send: trio.MemorySendChannel[bytes]) -> None:
+    async def beat(  # noqa: ASYNC910 - it may be over before it begins
+        self, send: trio.MemorySendChannel[bytes]
+    ) -> None:
         """Put a ping into the channel whenever nothing has come out of it for too long.
 
         Pings do not touch the deadline: they would hide a model that is dead.
