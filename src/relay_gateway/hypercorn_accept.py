@@ -4,8 +4,8 @@ trio lets everything else run between two of them. While answers pour in, that i
 of work, and with a burst of browsers the last waits for as many turns as there are browsers before
 it. Measured with 64 that came at once: 0.36 s until the last one's request was on its way.
 
-Not all at once: other workers may be waiting at the same socket, and requests that have been
-accepted already go first.
+Few at a time: other workers may be waiting at the same socket, requests that have been accepted
+already go first, and those that are accepted together go on together, each behind the others.
 """
 
 import os
@@ -18,7 +18,7 @@ import trio
 __all__ = ["SeveralListener", "listen_for_several"]
 
 #: Connections that are taken before the rest runs.
-_AT_ONCE = 8
+_AT_ONCE = 4
 
 
 class SeveralListener(trio.abc.Listener[trio.SocketStream]):

@@ -13,7 +13,7 @@ import trio.testing
 from relay_gateway.hypercorn_accept import SeveralListener, listen_for_several
 
 BURST = 40
-AT_ONCE = 8
+AT_ONCE = 4
 
 
 @asynccontextmanager
