@@ -7,6 +7,7 @@
     compression                         gzip, bounded
     framing                             messages in DATA frames
     http2, keepalive                    h2 and PING
+    slots                               how many streams there may be
     message_stream                      one call's messages
     connection                          one HTTP/2 connection: its tasks and its streams
     tls                                 the handshake

@@ -25,7 +25,6 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from types import TracebackType
 from typing import Self, cast
 
@@ -39,7 +38,6 @@ from h2.settings import SettingCodes
 
 from .config import Configuration
 from .errors import (
-    GRPCError,
     TerminatedError,
     goaway_message,
     reset_error,
@@ -54,6 +52,7 @@ from .message_stream import MessageStream
 from .metadata import Headers
 from .on_trio import current_time
 from .received_frames import OnFrames
+from .slots import Slots
 from .wakeup import Wakeup
 
 __all__ = ["Connection", "ConnectionStatistics"]
@@ -135,8 +134,7 @@ class Connection:
         self._blocked: dict[MessageStream, None] = {}
         #: Client's streams whose HEADERS are queued, not written.
         self._unsent: set[MessageStream] = set()
-        self._open_count = 0
-        self._slot_queue: dict[anyio.Event, None] = {}
+        self._slots = Slots(self._max_streams, config.max_waiting_streams)
         self._is_closing = False
         self._handlers: dict[type[h2_events.Event], Callable[..., None]] = {
             h2_events.RequestReceived: self._request_received,
@@ -211,7 +209,7 @@ class Connection:
         unsent = sum(len(stream.outbox) for stream in self.streams.values())
         return ConnectionStatistics(
             streams=len(self.streams),
-            waiting_for_slot=len(self._slot_queue),
+            waiting_for_slot=self._slots.waiting,
             unsent_bytes=unsent + self._h2.queued,
         )
 
@@ -271,15 +269,13 @@ class Connection:
             GRPCError: RESOURCE_EXHAUSTED, too many callers wait.
 
         """
-        if self._slot_queue or not self._free_slots:
-            self._check_queue()
-            await self._wait_for_slot()
+        if not self._slots.is_free:
+            await self._slots.wait()
         return self._open_stream(headers)  # noqa: ASYNC910 - see the docstring
 
     def open_stream_nowait(self, headers: Callable[[], Headers]) -> MessageStream | None:
         """Open a client's stream if there is a free slot and nobody waits for it; None if not."""
-        is_free = self._free_slots and not self._slot_queue
-        return self._open_stream(headers) if is_free else None
+        return self._open_stream(headers) if self._slots.is_free else None
 
     def _open_stream(self, headers: Callable[[], Headers]) -> MessageStream | None:
         if self.error is not None:
@@ -321,7 +317,7 @@ class Connection:
         # A frame with END_STREAM closes the stream in h2 before we have handled what it means.
         with suppress(StreamClosedError):
             self._h2.send.reset(stream.id, code)
-        self._stream_closed()
+        self._slots.give_back_nowait()
 
     def release_nowait(self, stream: MessageStream) -> None:
         """Forget a stream whose call has ended."""
@@ -463,7 +459,7 @@ class Connection:
         limit = self._config.max_concurrent_streams
         return (
             self._unused is not None  # retired
-            or self._open_count >= limit
+            or self._slots.taken >= limit
             or len(self.streams) >= _HANDLERS_PER_SLOT * limit
         )
 
@@ -529,7 +525,7 @@ class Connection:
             stream.fail(reset_error(event.error_code))
         else:
             stream.fail(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
-        self._stream_closed()
+        self._slots.give_back_nowait()
 
     def _window_updated(self, event: h2_events.WindowUpdated) -> None:
         self._unblock(event.stream_id or 0)
@@ -539,7 +535,7 @@ class Connection:
         self._spend(self._settings)
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             self._unblock(0)
-        self._admit()
+        self._slots.admit_nowait()
 
     def _settings_acknowledged(self, _event: h2_events.SettingsAcknowledged) -> None:
         self._spend(self._settings)
@@ -574,67 +570,28 @@ class Connection:
         for stream in [s for s in self.streams.values() if s.id > last_stream_id]:
             stream.fail(unprocessed(error))
 
-    # -- streams, slots, the end ----------------------------------------------------------------
+    # -- streams, the end ------------------------------------------------------------------------
 
     def _add_stream(self, stream_id: int) -> MessageStream:
         stream = MessageStream(self, stream_id, self._config)
         self.streams[stream_id] = stream
-        self._open_count += 1
+        self._slots.take_nowait()
         self._pinger.call_opened()
         return stream
 
-    @property
-    def _free_slots(self) -> int:
+    def _max_streams(self) -> int:
         limit: int = self._h2.remote_settings.max_concurrent_streams
-        return max(0, limit - self._open_count)
-
-    def _check_queue(self) -> None:
-        limit = self._config.max_waiting_streams
-        if len(self._slot_queue) >= limit:
-            text = f"{limit} calls wait for the server to admit them already"
-            raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
-
-    async def _wait_for_slot(self) -> None:  # noqa: ASYNC910 - there is none to wait for any more
-        while self.error is None:
-            await self._wait_for_turn()
-            if self._free_slots:
-                return
-
-    async def _wait_for_turn(self) -> None:
-        # A turn is no slot: only opening a stream takes one. So there is nothing to give back
-        # when a task is cancelled here, except the turn, which goes to the next in the queue.
-        turn = anyio.Event()
-        self._slot_queue[turn] = None
-        self._admit()
-        try:
-            await turn.wait()
-        except BaseException:
-            del self._slot_queue[turn]
-            self._admit()
-            raise
-        del self._slot_queue[turn]
-
-    def _admit(self) -> None:
-        """Call as many of the waiting as there are slots, in the order of the queue."""
-        if not self._slot_queue:
-            return
-        for turn in islice(self._slot_queue, self._free_slots):
-            turn.set()
+        return limit
 
     def _check_closed(self, stream: MessageStream) -> None:
         if stream.local_ended and stream.remote_ended and not stream.is_reset:
-            self._stream_closed()
-
-    def _stream_closed(self) -> None:
-        self._open_count -= 1
-        self._admit()
+            self._slots.give_back_nowait()
 
     def _stop_opening(self, error: TerminatedError) -> None:
         if self.error is None:
             self.error = error
         self._ready.set()
-        for turn in self._slot_queue:
-            turn.set()
+        self._slots.close_nowait()
 
     def _close_if_unused(self) -> None:
         if self.streams:

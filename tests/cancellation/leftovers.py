@@ -36,8 +36,8 @@ def _in_the_channel(world: World) -> Iterator[str]:
     if alarms := len(world.channel._connector.alarms):
         yield f"{alarms} deadlines are waited for"
     for connection in world.channel._connector.connections:
-        if connection._open_count:
-            yield f"{connection._open_count} slots are taken"
+        if connection._slots.taken:
+            yield f"{connection._slots.taken} slots are taken"
     for connection in world.served:
         # What was queued on a connection that is lost goes with it, if it is known to be lost.
         if (

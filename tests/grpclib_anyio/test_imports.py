@@ -27,7 +27,7 @@ LEVELS = (
         "messages",
         "header_compression",
     },
-    {"codec", "compression", "received_frames", "sent_frames"},
+    {"codec", "compression", "received_frames", "sent_frames", "slots"},
     {"http2", "keepalive"},
     {"framing"},
     {"message_stream"},

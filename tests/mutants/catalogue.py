@@ -26,6 +26,7 @@ _CLIENT_CALL = "src/grpclib_anyio/client_call.py"
 _CLIENT = "src/grpclib_anyio/client.py"
 _SERVER_CALL = "src/grpclib_anyio/server_call.py"
 _MESSAGE_STREAM = "src/grpclib_anyio/message_stream.py"
+_SLOTS = "src/grpclib_anyio/slots.py"
 _STUBS = "src/grpclib_anyio/betterproto_stubs.py"
 _COMPAT = "src/grpclib_anyio/betterproto_compat.py"
 _KEEPALIVE = "src/grpclib_anyio/keepalive.py"
@@ -249,11 +250,11 @@ self._window.credit(size)):
     Mutant(
         11,
         "a waiter that is cancelled keeps its place in the queue",
-        _CONNECTION,
+        _SLOTS,
         right="""\
         except BaseException:
-            del self._slot_queue[turn]
-            self._admit()
+            del self._queue[turn]
+            self.admit_nowait()
             raise""",
         wrong="""\
         except BaseException:
@@ -263,13 +264,13 @@ self._window.credit(size)):
     Mutant(
         11,
         "a waiter that is cancelled as it is admitted keeps the turn",
-        _CONNECTION,
+        _SLOTS,
         right="""\
-            del self._slot_queue[turn]
-            self._admit()
+            del self._queue[turn]
+            self.admit_nowait()
             raise""",
         wrong="""\
-            del self._slot_queue[turn]
+            del self._queue[turn]
             raise""",
         tests=(f"{_TEST_CONNECTION}test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on",),
     ),
@@ -284,10 +285,11 @@ self._window.credit(size)):
     Mutant(
         12,
         "a lost connection wakes nobody who waits for a slot",
-        _CONNECTION,
+        _SLOTS,
         right="""\
-        for turn in self._slot_queue:
-            turn.set()""",
+        for turn in self._queue:
+            turn.set()
+""",
         wrong="",
         tests=(f"{_TEST_WAITS}test_client",),
     ),
