@@ -48,6 +48,7 @@ _TEST_SSE = "tests/relay_gateway/test_sse.py::"
 _TEST_HYPERCORN = "tests/relay_gateway/test_hypercorn_trio.py::"
 _TEST_IDLE = "tests/relay_gateway/test_idle_connections.py::"
 _TEST_PROGRAMS = "tests/relay_gateway/test_programs.py::"
+_TEST_MATRIX = "tests/cancellation/test_matrix.py::"
 _TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_PAGE = "tests/e2e/test_page.py::"
 _TEST_CLIENT = "tests/grpclib_anyio/test_client.py::"
@@ -724,7 +725,10 @@ self._window.credit(size)):
         _RELAY,
         right="            await trio.lowlevel.checkpoint()  # noqa: ASYNC120",
         wrong="            pass  # noqa: ASYNC120",
-        tests=(f"{_TEST_FOUND}test_write_that_timed_out_delivers_nothing",),
+        tests=(
+            f"{_TEST_MATRIX}test_cell[last event: browser half-closes, HTTP/1.1]",
+            f"{_TEST_FOUND}test_write_that_timed_out_delivers_nothing",
+        ),
     ),
     Mutant(
         54,
