@@ -22,7 +22,7 @@ def test_mutant_fits_the_code(mutant: Mutant) -> None:
 def test_mutant_names_tests_that_exist(mutant: Mutant) -> None:
     for test in mutant.tests:
         file, _, name = test.partition("::")
-        assert f"def {name}" in (ROOT / file).read_text(encoding="utf-8")
+        assert f"def {name.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_every_trap_has_a_mutant() -> None:
