@@ -211,7 +211,8 @@ class Relay:
             return self._receive.receive_nowait()  # noqa: ASYNC910 - it may be all that there is
         except trio.WouldBlock:
             self._is_awaited = True
-            return await self._receive.receive()
+        # After the `except`: in it, a stream that is idle would keep the error and its frames.
+        return await self._receive.receive()
 
     def _drain(self) -> bytes:
         chunks: list[bytes] = []
