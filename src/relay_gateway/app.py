@@ -19,6 +19,7 @@ from relay_program.target import parse_target
 from . import hypercorn_trio
 from .body import RelayBody
 from .chunks import CHUNKS, ChunkWriter
+from .departure import client_of
 from .http_connection import HTTPConnection
 from .hypercorn_worker import current_worker
 from .prompt import read_question
@@ -140,7 +141,8 @@ class Gateway:
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
         record = cast("Recorder", self.recorder).begin(request.scope, question.prompt.session_id)
-        response = Response(RelayBody(relay, record, self.shutdown), headers=_STREAM_HEADERS)
+        body = RelayBody(relay, record, self.shutdown, client_of(request.scope))
+        response = Response(body, headers=_STREAM_HEADERS)
         response.timeout = None  # Quart would cut the answer after 60 s, with no event
         return response
 

@@ -11,6 +11,7 @@ from typing import Self
 import trio
 from quart.wrappers.response import ResponseBody
 
+from .departure import Client
 from .record import Record
 from .relay import Relay
 from .shutdown import Shutdown
@@ -22,17 +23,24 @@ class RelayBody(ResponseBody):
     """Asks the model when Quart starts to send the body; leaving it ends the request's tasks."""
 
     def __init__(
-        self, relay: AbstractAsyncContextManager[Relay], record: Record, shutdown: Shutdown
+        self,
+        relay: AbstractAsyncContextManager[Relay],
+        record: Record,
+        shutdown: Shutdown,
+        client: Client | None = None,
     ) -> None:
         """Take a relay that is not open yet, and who is to know of it."""
         self._context = relay
         self._record = record
         self._shutdown = shutdown
+        self._client = client
 
     async def __aenter__(self) -> Self:
         """Start the request's tasks; not a checkpoint."""
         self._relay = self._record.relay = await self._context.__aenter__()
         self._shutdown.add(self._relay)
+        if self._client is not None:
+            self._client.call_when_it_leaves(self._relay.leave_nowait)
         return self
 
     async def __aexit__(

@@ -8,6 +8,7 @@ waits.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
@@ -29,6 +30,10 @@ class Client(Protocol):
 
         From now on ``receive`` must not be awaited: what comes of the request's body is dropped.
         """
+
+    @abstractmethod
+    def call_when_it_leaves(self, function: Callable[[], None], /) -> None:
+        """Call a plain function just before that, for what must not wait until a task runs."""
 
 
 def client_of(scope: Any) -> Client | None:  # noqa: ANN401 - ASGI's

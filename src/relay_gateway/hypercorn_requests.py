@@ -36,6 +36,7 @@ class Inbox:
         self._size = size
         self._messages: list[ASGIReceiveEvent] = []  # few; a deque takes 0.7 KiB
         self._scope: trio.CancelScope | None = None
+        self._on_leaving: Callable[[], None] | None = None
         self._changed = Wakeup()
 
     def cancel_when_it_leaves(self, scope: trio.CancelScope) -> None:
@@ -46,10 +47,16 @@ class Inbox:
         if self.has_left:
             scope.cancel()
 
+    def call_when_it_leaves(self, function: Callable[[], None]) -> None:
+        """Call a plain function when the client leaves, before the scope is cancelled."""
+        self._on_leaving = function
+
     async def put(self, message: ASGIReceiveEvent) -> None:  # noqa: ASYNC910 - see the docstring
         """Add a message; waits, and is a checkpoint, only while there is no room."""
         if message["type"] == "http.disconnect":
             self.has_left = True
+            if self._on_leaving is not None:
+                self._on_leaving()
             if self._scope is not None:
                 self._scope.cancel()
         while len(self._messages) >= self._size and not self.has_left:

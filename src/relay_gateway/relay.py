@@ -11,7 +11,8 @@ The tasks of a request, and what ends them::
 The reader is the only one that knows how an answer ends, so it is the one that writes the last
 event. It owns the gRPC call: wherever it is cancelled, waiting for the model or for room in the
 channel, leaving the call resets its stream, and the model stops. It does not wait for the
-browser to do so; a browser that stalls holds up the last event, never the model.
+browser to do so; a browser that stalls holds up the last event, never the model. A server that can
+tell us of its browser's leaving by a plain call resets the stream a turn of the loop earlier.
 
 The channel is bounded (``channel_size`` events). A full one makes the reader wait, HTTP/2's window
 then makes the model wait, and a heartbeat is dropped: who has unread events needs none.
@@ -151,6 +152,8 @@ class Relay:
         #: The way to the browser past the channel.
         self.writer = writer
         self._is_delivered = False
+        self._is_left = False
+        self._open_call: Stream[GenerateRequest, GenerateResponse] | None = None
         #: The body waits, and nothing is on its way to it.
         self._is_awaited = False
         self._last_chunk = self.started
@@ -170,7 +173,8 @@ class Relay:
 
         An answer is done when the browser's connection has taken the last event, not before.
         """
-        if self.ending is None or (self.ending is DONE and not self._is_delivered):
+        is_lost = self.ending is DONE and not self._is_delivered
+        if self.ending is None or self._is_left or is_lost:
             return otherwise
         return self.ending.cause
 
@@ -181,6 +185,16 @@ class Relay:
         """
         self._if_cut_off = STOPPED
         self._answer.cancel()
+
+    def leave_nowait(self) -> None:
+        """Reset the model's stream at once, because the browser has left; a plain call.
+
+        The tasks are cancelled beside, and would do it when it is their turn. How an answer ends
+        after this does not count.
+        """
+        self._is_left = self.ending is None
+        if self._open_call is not None:
+            self._open_call.release_nowait()
 
     # -- the body's side ------------------------------------------------------------------------
 
@@ -241,6 +255,7 @@ class Relay:
     ) -> Ending:
         try:
             async with self._call(model) as call:
+                self._open_call = call
                 await call.send_message(prompt, end=True)
                 return await self._forward(call, send)
         except GRPCError as error:

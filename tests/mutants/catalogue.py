@@ -70,7 +70,7 @@ MUTANTS = [
         1,
         "the body is a generator around the relay's nursery",
         _APP,
-        right="Response(RelayBody(relay, record, self.shutdown), headers=_STREAM_HEADERS)",
+        right="Response(body, headers=_STREAM_HEADERS)",
         wrong="""\
 None
 
@@ -773,5 +773,21 @@ self._window.credit(size)):
         right="        with trio.CancelScope() as scope:\n",
         wrong="        with trio.move_on_after(0) as scope:\n",
         tests=(f"{_TEST_IDLE}test_request_that_comes_as_the_time_is_up",),
+    ),
+    Mutant(
+        57,
+        "the model is reset when it is the reader's turn",
+        _RELAY,
+        right="            self._open_call.release_nowait()",
+        wrong="            pass",
+        tests=(f"{_TEST_RELAY}test_model_is_reset_before_a_task_of_the_request_runs",),
+    ),
+    Mutant(
+        57,
+        "how an answer ends after its browser has left counts",
+        _RELAY,
+        right="        self._is_left = self.ending is None\n",
+        wrong="",
+        tests=(f"{_TEST_RELAY}test_ending_after_the_browser_has_left_does_not_count",),
     ),
 ]

@@ -64,6 +64,16 @@ async def test_client_that_leaves_cancels_a_scope() -> None:
     assert scope.cancel_called, "it has left before"
 
 
+async def test_client_that_leaves_is_told_by_a_call_before_anything_is_cancelled() -> None:
+    inbox, was_cancelled = Inbox(SIZE), list[bool]()
+    with trio.CancelScope() as scope:
+        inbox.cancel_when_it_leaves(scope)
+        inbox.call_when_it_leaves(lambda: was_cancelled.append(scope.cancel_called))
+        await inbox.put(LEFT)
+        assert was_cancelled == [False]
+        assert scope.cancel_called
+
+
 async def test_body_that_nobody_takes_is_dropped() -> None:
     inbox = Inbox(SIZE)
     async with trio.open_nursery() as nursery:

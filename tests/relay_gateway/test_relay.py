@@ -527,6 +527,37 @@ async def test_leaving_resets_the_model(
     assert opened.cause is Cause.CLIENT_DISCONNECT
 
 
+@pytest.mark.parametrize("script", [[FOREVER], FLOOD], ids=["thinking", "reading nothing"])
+async def test_model_is_reset_before_a_task_of_the_request_runs(script: Iterable[Step]) -> None:
+    """By the plain call with which a server says that the browser has left; it may say so again."""
+    model, wire = Model(script), Wire()
+    async with channel_to(model, wire) as channel, relay_of(channel) as opened:
+        await wait_all_tasks_blocked()
+        opened.relay.leave_nowait()
+        assert channel.statistics().streams == 0
+        opened.relay.leave_nowait()
+    assert [code for _, code in wire.resets] == [ErrorCodes.CANCEL]
+    assert wire.after_resets == []
+    assert opened.cause is Cause.CLIENT_DISCONNECT
+
+
+async def test_ending_after_the_browser_has_left_does_not_count() -> None:
+    async with unreachable() as channel, relay_of(channel, SHORT) as opened:
+        await wait_all_tasks_blocked()
+        opened.relay.leave_nowait()
+        await opened.read_all()
+    assert opened.relay.ending is not None
+    assert opened.cause is Cause.CLIENT_DISCONNECT
+
+
+async def test_ending_before_the_browser_has_left_counts() -> None:
+    async with channel_to(Model([GRPCError(Status.INTERNAL)])) as channel:
+        async with relay_of(channel) as opened:
+            await wait_all_tasks_blocked()
+            opened.relay.leave_nowait()
+        assert opened.cause is Cause.MODEL_ERROR
+
+
 async def test_leaving_at_once() -> None:
     """Before the relay's tasks have run for the first time."""
     model, wire = Model([], [FOREVER]), Wire()
