@@ -39,11 +39,18 @@ class Process:
         return [repr(thread) for thread in _new_threads(self._threads)]
 
     def _new_descriptors(self) -> list[str]:
-        if not _descriptors().items() - self._descriptors.items():
+        if not self._news():
             return []
         gc.collect()
-        new = _descriptors().items() - self._descriptors.items()
-        return [f"descriptor {number} -> {target}" for number, target in new]
+        deadline = time.monotonic() + THREAD_EXIT_TIMEOUT
+        while self._news() and time.monotonic() < deadline:
+            time.sleep(
+                0.01
+            )  # grpcio's threads close its sockets when they come to it, and do not say so
+        return [f"descriptor {number} -> {target}" for number, target in self._news()]
+
+    def _news(self) -> set[tuple[str, str]]:
+        return _descriptors().items() - self._descriptors.items()
 
 
 def _new_threads(before: set[threading.Thread]) -> list[threading.Thread]:

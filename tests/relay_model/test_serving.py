@@ -315,7 +315,9 @@ async def test_metrics_are_there_when_they_are_wanted(monkeypatch: pytest.Monkey
     SlowToOpen(ScriptedBackend("x"), monkeypatch).ready.set()
     port = free_port()
     async with served(metrics_port=port) as service:
-        assert await service.status() is Status.OK
+        with anyio.fail_after(5):  # it listens before the model is loaded
+            while await service.status() is not Status.OK:
+                await anyio.lowlevel.checkpoint()
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             response = b""
