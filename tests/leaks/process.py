@@ -44,9 +44,7 @@ class Process:
         gc.collect()
         deadline = time.monotonic() + THREAD_EXIT_TIMEOUT
         while self._news() and time.monotonic() < deadline:
-            time.sleep(
-                0.01
-            )  # grpcio's threads close its sockets when they come to it, and do not say so
+            time.sleep(0.01)  # grpcio's threads close its sockets when they come to it
         return [f"descriptor {number} -> {target}" for number, target in self._news()]
 
     def _news(self) -> set[tuple[str, str]]:
