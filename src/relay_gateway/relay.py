@@ -192,7 +192,7 @@ class Relay:
         The tasks are cancelled beside, and would do it when it is their turn. How an answer ends
         after this does not count.
         """
-        self._is_left = self.ending is None
+        self._is_left = self._is_left or self.ending is None
         if self._open_call is not None:
             self._open_call.release_nowait()
 

@@ -786,7 +786,7 @@ self._window.credit(size)):
         57,
         "how an answer ends after its browser has left counts",
         _RELAY,
-        right="        self._is_left = self.ending is None\n",
+        right="        self._is_left = self._is_left or self.ending is None\n",
         wrong="",
         tests=(f"{_TEST_RELAY}test_ending_after_the_browser_has_left_does_not_count",),
     ),
