@@ -133,10 +133,21 @@ class Served:
 
     async def watch(self) -> list[ServingStatus]:
         """Give the statuses that a watcher is told until there are no more."""
+        return [reply.status for reply in await self._watcher()(HealthCheckRequest("ai.AIService"))]
+
+    async def until_serving(self) -> None:
+        """Return when a watcher is told so."""
+        async with self._watcher().open() as stream:
+            await stream.send_message(HealthCheckRequest("ai.AIService"), end=True)
+            async for reply in stream:
+                if reply.status is SERVING:
+                    break
+            await stream.cancel()
+
+    def _watcher(self) -> UnaryStreamMethod[Any, Any]:
         types: Any = (HealthCheckRequest, HealthCheckResponse)
         path = "/grpc.health.v1.Health/Watch"
-        watch = UnaryStreamMethod[Any, Any](cast("Any", self.channel), path, *types)
-        return [reply.status for reply in await watch(HealthCheckRequest("ai.AIService"))]
+        return UnaryStreamMethod[Any, Any](cast("Any", self.channel), path, *types)
 
 
 @asynccontextmanager
@@ -316,8 +327,8 @@ async def test_metrics_are_there_when_they_are_wanted(monkeypatch: pytest.Monkey
     port = free_port()
     async with served(metrics_port=port) as service:
         with anyio.fail_after(5):  # it listens before the model is loaded
-            while await service.status() is not Status.OK:
-                await anyio.lowlevel.checkpoint()
+            await service.until_serving()
+        assert await service.status() is Status.OK
         async with await anyio.connect_tcp("127.0.0.1", port) as stream:
             await stream.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
             response = b""
