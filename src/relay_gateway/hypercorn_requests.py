@@ -20,6 +20,9 @@ from .departure import CLIENT
 
 __all__ = ["Inbox", "RequestTasks"]
 
+#: The last message. Who has it to tell may be cancelled, and may be the reader: it never waits.
+_LEAVINGS = frozenset({"http.disconnect", "websocket.disconnect"})
+
 _serve_request: Callable[..., Awaitable[object]] = hypercorn.trio.task_group.__dict__["_handle"]
 
 
@@ -52,8 +55,11 @@ class Inbox:
         self._on_leaving = function
 
     async def put(self, message: ASGIReceiveEvent) -> None:  # noqa: ASYNC910 - see the docstring
-        """Add a message; waits, and is a checkpoint, only while there is no room."""
-        if message["type"] == "http.disconnect":
+        """Add a message; waits, and is a checkpoint, only while there is no room.
+
+        There is always room for a disconnect.
+        """
+        if message["type"] in _LEAVINGS:
             self.has_left = True
             if self._on_leaving is not None:
                 self._on_leaving()

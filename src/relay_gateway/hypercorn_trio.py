@@ -253,11 +253,6 @@ class ContainedH2Protocol(H2Protocol):
         # HTTP/1.1 took the preface for a request, and stopped the timer of an idle connection.
         await self._say_if_idle()
 
-    async def _close_stream(self, stream_id: int) -> None:
-        # It is taken out before it is told: who tells it must not be cancelled in between.
-        with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
-            await super()._close_stream(stream_id)
-
     async def _create_stream(self, request: RequestReceived) -> None:
         try:
             await super()._create_stream(request)

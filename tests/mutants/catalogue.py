@@ -709,15 +709,10 @@ self._window.credit(size)):
         wrong="""\
                 await self._read()
                 await self.protocol.handle(Closed())""",
-        also=(
-            (
-                """\
-        with trio.move_on_after(_LAST_WRITE_SECONDS, shield=True):
-            await super()._close_stream(stream_id)""",
-                "        await super()._close_stream(stream_id)",
-            ),
+        tests=(
+            _TEST_HYPERCORN
+            + "test_reader_that_waits_for_an_application_tells_it_of_a_broken_connection",
         ),
-        tests=(f"{_TEST_HYPERCORN}test_connection_that_a_cancelled_task_finds_broken_ends_whole",),
     ),
     Mutant(
         53,

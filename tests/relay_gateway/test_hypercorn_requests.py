@@ -45,12 +45,17 @@ async def test_full_inbox_makes_the_connection_wait() -> None:
         assert [await inbox.receive() for _ in range(2 * SIZE)] == list(map(part, range(2 * SIZE)))
 
 
-async def test_leaving_is_told_although_the_inbox_is_full() -> None:
-    inbox = Inbox(SIZE)
+@pytest.mark.parametrize("protocol", ["http", "websocket"])
+async def test_leaving_is_told_although_the_inbox_is_full_and_the_task_is_cancelled(
+    protocol: str,
+) -> None:
+    inbox, left = Inbox(SIZE), cast("ASGIReceiveEvent", {"type": f"{protocol}.disconnect"})
     await fill(inbox, SIZE)
-    await inbox.put(LEFT)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await inbox.put(left)
     assert inbox.has_left
-    assert [await inbox.receive() for _ in range(SIZE + 1)][-1] == LEFT
+    assert [await inbox.receive() for _ in range(SIZE + 1)][-1] == left
 
 
 async def test_client_that_leaves_cancels_a_scope() -> None:

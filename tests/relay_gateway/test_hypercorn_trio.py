@@ -233,24 +233,44 @@ async def test_an_unknown_hypercorn_is_refused(  # noqa: ASYNC124 - the module's
 
 
 async def test_connection_that_a_cancelled_task_finds_broken_ends_whole() -> None:
-    """Its application is told, and so is the task that sends over HTTP/2."""
+    """Its applications are told, and so is the task that sends over HTTP/2."""
+    async with held() as (server, theirs, answer):
+        browser = Http2(theirs)
+        await browser.start()
+        for _ in range(3):
+            await browser.until_events(await browser.send("/held"), 1)
+        await _find_broken(server)
+    assert answer.disconnected == 3
+
+
+async def test_reader_that_waits_for_an_application_tells_it_of_a_broken_connection() -> None:
+    """It is in the middle of what came before: here, of a request after the one that is held."""
+    async with held() as (server, theirs, answer):
+        await theirs.send_all(b"GET /held HTTP/1.1\r\nhost: x\r\n\r\n" * 2)
+        await trio.testing.wait_all_tasks_blocked()
+        await _find_broken(server)
+    assert answer.disconnected == 1
+
+
+@asynccontextmanager
+async def held() -> AsyncGenerator[tuple[BoundedTCPServer, trio.SocketStream, "Answer"]]:
+    """Serve one connection, which has to end soon after the block; give the client's end too."""
     ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
     answer = Answer()
     app = wrap_app(cast("Any", answer), 0, "asgi")
     server = BoundedTCPServer(app, Config(), DrainingContext(None), ConnectionState({}), ours)
     async with ours, theirs, trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
-        browser = Http2(theirs)
-        await browser.start()
-        for _ in range(3):
-            await browser.until_events(await browser.send("/held"), 1)
-        ours.socket.shutdown(trio.socket.SHUT_WR)
-        with trio.CancelScope() as scope:
-            scope.cancel()
-            await server.protocol_send(RawData(b"x"))
+        yield server, theirs, answer
         nursery.cancel_scope.deadline = trio.current_time() + SOON
-    assert answer.disconnected == 3
     assert not nursery.cancel_scope.cancelled_caught
+
+
+async def _find_broken(server: BoundedTCPServer) -> None:
+    cast("trio.SocketStream", server.stream).socket.shutdown(trio.socket.SHUT_WR)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await server.protocol_send(RawData(b"x"))
 
 
 @pytest.mark.parametrize("request_", [b"", b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"])
