@@ -336,8 +336,9 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         stream = self._stream
         try:
             await stream.send(data, end=end)
-        except UnprocessedError as error:
-            await self._make_again(stream, error)
+        except UnprocessedError:
+            if not await self._is_made_again(stream):  # noqa: ASYNC120 - then the call has ended
+                raise
             await self._send(data, end=end)
         else:
             if self._replay is not None and not self._replay.add(data, end=end):
@@ -347,16 +348,19 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         stream = self._stream
         try:
             headers = await stream.receive_headers()
-        except UnprocessedError as error:
-            await self._make_again(stream, error)
+        except UnprocessedError:
+            if not await self._is_made_again(stream):  # noqa: ASYNC120 - then the call has ended
+                raise
             return await self._receive_headers()
         self._drop_replay()
         return headers
 
-    async def _make_again(  # noqa: ASYNC910 - nothing to wait for when another task has done it
-        self, failed: MessageStream, error: UnprocessedError
-    ) -> None:
-        """Return when the call is on another stream than ``failed``, or raise ``error``."""
+    async def _is_made_again(self, failed: MessageStream) -> bool:
+        """Put the call on another stream than ``failed``, if it can be, and say whether it is.
+
+        Not a checkpoint when another task has done it.
+        """
+        # Not given the error, which would hold this frame by its traceback, and this frame it.
         replay = self._replay
         if replay is not None and failed.headers is None:
             with _until(self._deadline):
@@ -364,8 +368,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
                     # Another task of this call may have been here first, or may have ended it.
                     if self._replay is replay:
                         await self._reopen(replay, failed)
-        if self._open_stream is failed:
-            raise error
+        return self._open_stream is not failed  # noqa: ASYNC910 - see the docstring
 
     async def _reopen(self, replay: Replay, failed: MessageStream) -> None:
         failed.release_nowait()

@@ -613,6 +613,9 @@ class Connection:
         self._stop_opening(error)
         for stream in list(self.streams.values()):
             stream.fail(unprocessed(error) if stream in self._unsent else error.copy())
+        # A stream lives no longer than its call; we are in a cycle, and live until it is collected.
+        self._sending.clear()
+        self._unsent.clear()
         self._closed.set()
         self._answered.set()
         if self._unused is not None:

@@ -31,6 +31,7 @@ from grpclib_anyio.client import Channel
 from grpclib_anyio.client import Stream as ClientStream
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.connection import ConnectionStatistics
+from grpclib_anyio.errors import again
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, FrameParser, MemoryStream, memory_pair
 
@@ -438,7 +439,7 @@ class Call:
             try:
                 await self._call()
             except GRPCError as error:
-                self.error = error.with_traceback(None)  # which would hold us
+                self.error = again(error)  # that one's traceback would hold us
         self.is_cancelled = self.scope.cancelled_caught
         self.is_over = True
 

@@ -231,6 +231,7 @@ async def _ended(end: Callable[[Conversation], None], checkpoint: Checkpoint) ->
 
 
 @pytest.mark.trio(run=on_mock_clock)
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("end", ENDS)
 async def test_client_call_is_ended(
     end: Callable[[Conversation], None], at_each_checkpoint: AtEachCheckpoint

@@ -10,7 +10,7 @@ from grpclib_anyio.config import Configuration
 from grpclib_anyio.server import Stream
 from grpclib_anyio.testing import ChannelFor
 from tests.every_checkpoint import settled
-from tests.grpclib_anyio.peer import BOTH, Handle, Methods, Raw
+from tests.grpclib_anyio.peer import BOTH, Call, Handle, Methods, Network, Raw, channel_to
 from tests.leaks.garbage import Garbage
 from tests.relay_gateway.clock import on_mock_clock
 
@@ -59,6 +59,20 @@ async def test_nothing_of_a_call_is_in_a_cycle(handler: Handle) -> None:
         assert await _status(channel) is ENDS[handler]
         await settled()
         assert garbage.leaks() == []
+
+
+@pytest.mark.trio
+@pytest.mark.usefixtures("no_garbage")
+async def test_stream_with_something_to_send_outlives_no_lost_connection() -> None:
+    """A connection is a cycle, and holds no stream when it has ended."""
+    network = Network(buffer_size=1_000)
+    config = Configuration(max_retry_buffer_size=1)  # so that no call is made again
+    async with channel_to(network, config) as channel, anyio.create_task_group() as tasks:
+        # The writer waits in the midst of the one, and the other's headers wait for the writer.
+        for message in (b"x" * 40_000, b"small"):
+            tasks.start_soon(Call(channel, message).run)
+            await settled()
+        network.peer.stream.reset_nowait()
 
 
 async def _status(channel: Channel) -> Status | None:

@@ -53,6 +53,7 @@ _TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_PAGE = "tests/e2e/test_page.py::"
 _TEST_CLIENT = "tests/grpclib_anyio/test_client.py::"
 _TEST_CONNECTION = "tests/grpclib_anyio/test_connection.py::"
+_TEST_GARBAGE = "tests/grpclib_anyio/test_garbage.py::"
 _TEST_SERVER = "tests/grpclib_anyio/test_server.py::"
 _TEST_STUBS = "tests/grpclib_anyio/test_stubs.py::"
 _TEST_WAITS = "tests/grpclib_anyio/test_waits.py::"
@@ -665,7 +666,15 @@ self._window.credit(size)):
         _ERRORS,
         right="    equal = error.__class__.__new__(error.__class__, *error.args)",
         wrong="    return error\n    equal = error.__class__.__new__(error.__class__, *error.args)",
-        tests=("tests/grpclib_anyio/test_garbage.py::test_nothing_of_a_call_is_in_a_cycle",),
+        tests=(f"{_TEST_GARBAGE}test_nothing_of_a_call_is_in_a_cycle",),
+    ),
+    Mutant(
+        48,
+        "a connection that was lost holds whose turn it was to send",
+        _CONNECTION,
+        right="        self._sending.clear()",
+        wrong="        pass",
+        tests=(f"{_TEST_GARBAGE}test_stream_with_something_to_send_outlives_no_lost_connection",),
     ),
     Mutant(
         49,

@@ -146,6 +146,7 @@ async def test_relay_is_cancelled(phase: str, at_each_checkpoint: AtEachCheckpoi
         await at_each_checkpoint("relay cancelled", scenario, seeds=PHASES[phase].seeds)
 
 
+@pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("end", MODEL_ENDS)
 @pytest.mark.parametrize("phase", ["mid-stream", "backpressured"])
 async def test_model_of_a_relay_fails(
