@@ -21,6 +21,8 @@ __all__ = ["COMPRESSED", "PLAIN", "Inbox", "Outbox"]
 PLAIN, COMPRESSED = 0, 1
 #: That flag and the length.
 _PREFIX = struct.Struct(">BI")
+#: The messages of all inboxes that have none: a deque takes 0.7 KiB, and most streams wait.
+_NONE: deque[bytes] = deque(maxlen=0)
 
 
 class Inbox:
@@ -30,7 +32,7 @@ class Inbox:
 
     def __init__(self, max_message_size: int) -> None:
         """Start empty; a message of more than ``max_message_size`` bytes is refused."""
-        self.messages: deque[bytes] = deque()
+        self.messages: deque[bytes] = _NONE
         #: The largest compressed flag that is legal: 1 when the peer has said how it compresses.
         self.max_flag = PLAIN
         self._max_size = max_message_size
@@ -68,6 +70,8 @@ class Inbox:
                 self._needed = stop - position
                 break
             message = data[position + _PREFIX.size : stop]
+            if not self.messages:
+                self.messages = deque()
             self.messages.append(Compressed(message) if flag else message)
             position = stop
         return position
@@ -83,6 +87,8 @@ class Inbox:
     def take(self) -> tuple[bytes, int]:
         """Return the first message and the bytes of the window that it gives back."""
         message = self.messages.popleft()
+        if not self.messages:
+            self.messages = _NONE
         credit = _PREFIX.size + len(message) - self._credited
         self._credited = 0
         return message, credit
@@ -91,6 +97,8 @@ class Inbox:
         """Return the first ``limit`` messages or what there is, and the bytes they give back."""
         count = min(limit, len(self.messages))
         messages = [self.messages.popleft() for _ in range(count)]
+        if not self.messages:
+            self.messages = _NONE
         credit = _PREFIX.size * count + sum(map(len, messages)) - self._credited
         self._credited = 0
         return messages, credit
@@ -112,7 +120,7 @@ class Inbox:
 
     def clear(self) -> None:
         """Drop everything."""
-        self.messages.clear()
+        self.messages = _NONE
         self._buffer.clear()
 
 
