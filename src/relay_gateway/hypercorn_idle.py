@@ -1,11 +1,11 @@
-"""How long a connection may be idle: the deadline of the scope in which it waits for bytes.
+"""How long a connection may be idle: the deadline of the scope in which it reads.
 
 hypercorn starts a task for that before and after each request, and one to start it; for a short
 answer this was a tenth of all the work. Moving a deadline needs no task, and is done at once, so
 it cannot be left half done by a cancelled one.
 
-Only the wait is in the scope, not what is done with the bytes: a request that is there when the
-time is up is answered. After an event loop that stood still, many are.
+The scope has it during the wait for bytes only, not while something is done with them: a request
+that is there when the time is up is answered. After an event loop that stood still, many are.
 """
 
 from math import inf
@@ -40,25 +40,37 @@ class IdleTimer:
         self._terminated = terminated
         self._seconds = seconds
         self._deadline = inf
-        self._waiting = trio.CancelScope()
+        self._scope = trio.CancelScope()
+        self._is_waiting = False
 
-    def waiting(self) -> trio.CancelScope:
-        """Make a scope for one wait for bytes; it is cancelled when the time is up."""
-        self._waiting = trio.CancelScope(deadline=self._deadline)
+    def scope(self) -> trio.CancelScope:
+        """Make a scope to read in; a wait for bytes in it is cancelled when the time is up."""
+        self._scope, self._is_waiting = trio.CancelScope(), False
+        return self._scope
+
+    def wait_begins_nowait(self) -> None:
+        """Take note that a wait for bytes begins, in the scope."""
+        self._is_waiting = True
+        self._scope.deadline = self._deadline
         if self._terminated.is_set() and self in self._terminated.idle:
-            self._waiting.cancel()
-        return self._waiting
+            self.expire_nowait()
+
+    def wait_ends_nowait(self) -> None:
+        """Take note that the wait is over; the time may be up nevertheless."""
+        self._is_waiting = False
+        self._scope.deadline = inf
 
     def expire_nowait(self) -> None:
         """Have the time be up."""
-        self._waiting.cancel()
+        if self._is_waiting:
+            self._scope.cancel()
 
     async def restart(self, *_: object) -> None:  # noqa: ASYNC124, ASYNC910 - hypercorn's own
         """Count from now, as the connection is idle; not a checkpoint.
 
         What hypercorn would run in a task, and where, does not matter.
         """
-        self._deadline = self._waiting.deadline = trio.current_time() + self._seconds
+        self._count_to(trio.current_time() + self._seconds)
         self._terminated.idle.add(self)
         if self._terminated.is_set():
             self.expire_nowait()
@@ -69,5 +81,10 @@ class IdleTimer:
 
     def stop_nowait(self) -> None:
         """Stop counting, also for good."""
-        self._deadline = self._waiting.deadline = inf
+        self._count_to(inf)
         self._terminated.idle.discard(self)
+
+    def _count_to(self, deadline: float) -> None:
+        self._deadline = deadline
+        if self._is_waiting:
+            self._scope.deadline = deadline

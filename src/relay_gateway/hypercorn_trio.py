@@ -88,6 +88,9 @@ class BoundedTCPServer(TCPServer):
         super().__init__(*args)
         self._application, self.app = self.app, cast("AppWrapper", self._run_application)
         self._socket: trio.socket.SocketType | None = getattr(self.stream, "socket", None)
+        #: The same, if the stream does nothing but read from it.
+        is_plain = isinstance(cast("Any", self.stream), trio.SocketStream)
+        self._incoming = self._socket if is_plain else None
         #: What was to be written and is not: it goes before anything else.
         self._unsent = b""
         self._reading = trio.CancelScope()
@@ -171,8 +174,9 @@ class BoundedTCPServer(TCPServer):
 
     async def _read_data(self) -> None:
         try:
-            with self._reading:
-                await self._read()
+            late: bytes | None = b""
+            while late is not None:  # once, but for what comes as the time is up
+                late = await self._read(late)
             await self.protocol.handle(Closed())
         finally:
             self._idle.stop_nowait()
@@ -195,41 +199,67 @@ class BoundedTCPServer(TCPServer):
             # trio closes it again, with a scope and two turns of the loop for what is closed.
             self.stream.aclose = _close_nothing  # type: ignore[method-assign]
 
-    async def _read(self) -> None:  # noqa: ASYNC910 - it ends with what it waits for
+    async def _read(self, data: bytes) -> bytes | None:  # noqa: ASYNC910 - it ends with what it waits for
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
 
         The caller is not cancelled where this is: an application would not be told that its client
         has left, and HTTP/2's sending task would wait for good.
+
+        Args:
+            data: what has been read already.
+
+        Returns:
+            What has come although the connection was idle for too long: it is to be handled, in
+            another scope.
+
         """
         try:
-            data = await self._receive()
-            while data:
-                await self.protocol.handle(RawData(data))
-                data = await self._receive()
-            if data is not None:
-                await self.protocol.handle(RawData(data))
-        except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
+            with self._idle.scope() as self._reading:
+                data = data or await self._receive()
+                while data and not self._reading.cancel_called:
+                    await self.protocol.handle(RawData(data))
+                    data = await self._receive()
+                if not data:
+                    await self.protocol.handle(RawData(data))
+                return data or None  # noqa: ASYNC910 - as above
+            # Others may have held up the loop since the time was up, and bytes have come.
+            return await self._last_look() or None
+        except (OSError, trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
             pass
         except Exception as error:  # noqa: BLE001 - whatever a client's bytes lead to
             reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
             await trio.aclose_forcefully(self.stream)
+        return None  # noqa: ASYNC910 - as above
 
-    async def _receive(self) -> bytes | None:
-        """Wait for bytes; ``b""`` is their end, and None that the connection is idle."""
-        with self._idle.waiting():
-            return await self._receive_some()
-        # Others may have held up the loop since the time was up, and bytes have come: a last look.
+    async def _receive(self) -> bytes:
+        """Wait for bytes; ``b""`` is their end."""
+        self._idle.wait_begins_nowait()
+        if self.config.read_timeout is None:  # as usual: a scope less
+            data = await self._receive_some()
+        else:
+            with trio.fail_after(self.config.read_timeout):
+                data = await self._receive_some()
+        self._idle.wait_ends_nowait()
+        return data
+
+    async def _last_look(self) -> bytes | None:
         with trio.CancelScope() as scope:
             scope.deadline = trio.current_time()  # on entry, it would end the scope before the look
             return await self._receive_some()
         return None
 
     async def _receive_some(self) -> bytes:
-        if self.config.read_timeout is None:  # as usual: a scope less
+        if self._incoming is None:
             return bytes(await self.stream.receive_some(MAX_RECV))
-        with trio.fail_after(self.config.read_timeout):
-            return bytes(await self.stream.receive_some(MAX_RECV))
+        # As the stream, which takes three coroutines and a generator more for it.
+        while (descriptor := self._incoming.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(descriptor)
+            try:
+                return os.read(self._incoming.fileno(), MAX_RECV)
+            except BlockingIOError:
+                continue  # it was said to be readable, and is not
+        raise trio.ClosedResourceError
 
 
 async def _close_nothing() -> None:  # noqa: ASYNC124, ASYNC910 - in the place of a coroutine

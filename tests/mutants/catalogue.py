@@ -356,16 +356,16 @@ self._window.credit(size)):
         17,
         "nobody takes note of http.disconnect",
         _RECORD,
-        right='client_left = client_left or message["type"] == "http.disconnect"',
-        wrong="client_left = client_left or False",
+        right='self.has_left = self.has_left or message["type"] == "http.disconnect"',
+        wrong="self.has_left = self.has_left or False",
         tests=(f"{_TEST_APP}test_browser_that_leaves_is_recorded",),
     ),
     Mutant(
         18,
         "Quart's own timeout",
-        _APP,
-        right="        response.timeout = None",
-        wrong="        pass",
+        "src/relay_gateway/http_connection.py",
+        right=" and isinstance(response.response, RelayBody):",
+        wrong=" and response.response is None:",
         tests=(f"{_TEST_APP}test_answer_may_take_longer_than_a_minute",),
     ),
     Mutant(
@@ -688,10 +688,10 @@ self._window.credit(size)):
         50,
         "the timer of an idle connection is restarted by a task that is cancelled",
         "src/relay_gateway/hypercorn_idle.py",
-        right="        self._deadline = self._waiting.deadline = trio.current_time()",
+        right="        self._count_to(trio.current_time() + self._seconds)",
         wrong="""\
         await trio.lowlevel.checkpoint()
-        self._deadline = self._waiting.deadline = trio.current_time()""",
+        self._count_to(trio.current_time() + self._seconds)""",
         tests=(f"{_TEST_FOUND}test_connection_that_had_a_request_is_closed_when_it_idles",),
     ),
     Mutant(
@@ -713,11 +713,12 @@ self._window.credit(size)):
         "a reader that is cancelled tells nobody of the end",
         _HYPERCORN,
         right="""\
-                await self._read()
-            await self.protocol.handle(Closed())""",
+            await self.protocol.handle(Closed())
+        finally:""",
         wrong="""\
-                await self._read()
-                await self.protocol.handle(Closed())""",
+            if not self._reading.cancelled_caught:
+                await self.protocol.handle(Closed())
+        finally:""",
         tests=(
             _TEST_HYPERCORN
             + "test_reader_that_waits_for_an_application_tells_it_of_a_broken_connection",
@@ -758,15 +759,10 @@ self._window.credit(size)):
         56,
         "the idle timer's scope is around more than the wait for bytes",
         _HYPERCORN,
-        right="""\
-        with self._idle.waiting():
-            return await self._receive_some()
-""",
+        right="                while data and not self._reading.cancel_called:\n",
         wrong="""\
-        with self._idle.waiting():
-            data = await self._receive_some()
-            await trio.lowlevel.checkpoint()
-            return data
+                while data:
+                    await trio.lowlevel.checkpoint()
 """,
         tests=(f"{_TEST_IDLE}test_request_that_comes_while_the_loop_stands_still",),
     ),
