@@ -18,7 +18,7 @@ from relay_program.target import parse_target
 
 from . import hypercorn_trio
 from .body import RelayBody
-from .chunks import CHUNKS, ChunkWriter
+from .chunks import writer_of
 from .departure import client_of
 from .http_connection import HTTPConnection
 from .hypercorn_worker import current_worker
@@ -34,10 +34,10 @@ __all__ = ["Gateway", "create_app"]
 #: and how long it may take to give one; seconds. No pause follows a failed attempt to connect: the
 #: first request after the model is back must not pay for those that came too early, and people
 #: who press a button do not come often enough to be a burden to a server that is down.
-#: What the model may have on its way here for all answers together is what a new answer's first
-#: token waits behind: with 4 MiB, which is usual, for all that the others have left to say. This is
-#: 30,000 tokens a second from a model that is 0.1 s away, and 3,000,000 from one in the next rack.
 _TO_MODEL = Configuration(
+    # What the model may have on its way here for all answers together is what a new answer's first
+    # token waits behind: with 4 MiB, which is usual, for all that the others have left to say. This
+    # is 30,000 tokens a second from a model that is 0.1 s away, 3,000,000 from the next rack.
     http2_connection_window_size=65_535,
     initial_backoff=0.0,
     max_backoff=0.0,
@@ -136,25 +136,18 @@ class Gateway:
             question.prompt,
             question.encoder,
             self._settings.limits,
-            _chunk_writer(request),
+            writer_of(request.scope),
         )
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
         record = cast("Recorder", self.recorder).begin(request.scope, question.prompt.session_id)
         body = RelayBody(relay, record, self.shutdown, client_of(request.scope))
-        response = Response(body, headers=_STREAM_HEADERS)
-        response.timeout = None  # Quart would cut the answer after 60 s, with no event
-        return response
+        return Response(body, headers=_STREAM_HEADERS)
 
     async def expose_metrics(self) -> Response:
         """Give the metrics in Prometheus' text format."""
         text = generate_latest(self.metrics.registry)
         return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})  # noqa: ASYNC910 - as above
-
-
-def _chunk_writer(request: Request) -> ChunkWriter | None:
-    extensions: dict[str, Any] = cast("Any", request.scope)["extensions"]
-    return extensions.get(CHUNKS)
 
 
 def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> QuartTrio:

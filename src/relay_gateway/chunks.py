@@ -8,9 +8,9 @@ the usual way.
 """
 
 from abc import abstractmethod
-from typing import Protocol
+from typing import Any, Protocol
 
-__all__ = ["CHUNKS", "ChunkWriter", "Connection"]
+__all__ = ["CHUNKS", "ChunkWriter", "Connection", "writer_of"]
 
 CHUNKS = "relay_gateway.chunks"
 
@@ -51,3 +51,9 @@ class ChunkWriter:
         """
         # A chunk of no bytes would be the end.
         await self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if data else b"")
+
+
+def writer_of(scope: Any) -> ChunkWriter | None:  # noqa: ANN401 - ASGI's
+    """Return what writes the response to the request with this ASGI scope, if there is one."""
+    extensions: dict[str, Any] = scope.get("extensions") or {}
+    return extensions.get(CHUNKS)

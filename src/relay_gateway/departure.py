@@ -33,7 +33,10 @@ class Client(Protocol):
 
     @abstractmethod
     def call_when_it_leaves(self, function: Callable[[], None], /) -> None:
-        """Call a plain function just before that, for what must not wait until a task runs."""
+        """Call a plain function just before that, for what must not wait until a task runs.
+
+        If it has left already, nothing is called.
+        """
 
 
 def client_of(scope: Any) -> Client | None:  # noqa: ANN401 - ASGI's

@@ -14,7 +14,7 @@ from structlog.stdlib import get_logger
 
 from relay_program.trace import join_trace
 
-from .departure import client_of
+from .departure import Client, client_of
 from .ending import Cause
 
 if TYPE_CHECKING:
@@ -146,20 +146,28 @@ class Recorder:
             return
         # A server runs each request in a task of its own.
         join_trace([value.decode("latin-1") for name, value in scope["headers"] if name == _TRACE])
-        client_left = False
-
-        async def observed_receive() -> dict[str, Any]:
-            nonlocal client_left
-            message = await receive()
-            client_left = client_left or message["type"] == "http.disconnect"
-            return message
-
-        client = client_of(scope)
+        client: Client | _Observed | None = client_of(scope)
+        if client is None:
+            client = observed = _Observed(receive)
+            receive = observed.receive
         self._shutdown.request_began()
         try:
-            await self._application(scope, observed_receive, send)
+            await self._application(scope, receive, send)
         finally:
             self._shutdown.request_ended()
             record: Record | None = scope.get(_RECORD)
             if record is not None:
-                record.end(client_left=client_left or (client is not None and client.has_left))
+                record.end(client_left=client.has_left)
+
+
+class _Observed:
+    """A client of whom the server tells nothing beyond ASGI."""
+
+    def __init__(self, receive: _Receive) -> None:
+        self._receive = receive
+        self.has_left = False
+
+    async def receive(self) -> dict[str, Any]:
+        message = await self._receive()
+        self.has_left = self.has_left or message["type"] == "http.disconnect"
+        return message
