@@ -8,8 +8,9 @@ Theory of operation::
                         └── _writer ◀── h2 ◀── outboxes, one frame a stream and turn
                             _pinger ──▶ h2
 
-- **Only the writer writes.** A task that is cancelled within a write leaves half a frame on the
-  wire; the writer is not cancelled while the connection lives, and calls never write.
+- **Only the writer waits for the socket.** A task that is cancelled within a write leaves half a
+  frame on the wire; the writer is not cancelled while the connection lives. A reset is written by
+  who asks for it, as a plain call; what the socket does not take, the writer sends first.
 - **The reader never waits for a call.** It puts what arrives into the streams' inboxes, which the
   HTTP/2 windows bound.
 - **h2 is called synchronously.** Encoding a frame and queueing it is one step, so HPACK's state
@@ -50,7 +51,7 @@ from .http2 import Http2
 from .keepalive import Pinger, Strikes
 from .message_stream import MessageStream
 from .metadata import Headers
-from .on_trio import current_time
+from .on_trio import PromptStream, current_time
 from .received_frames import OnFrames
 from .slots import Slots
 from .wakeup import Wakeup
@@ -116,6 +117,7 @@ class Connection:
             config,
             client_side=client_side,
             on_output=self._writable.notify,
+            send_nowait=self._write_nowait,
             on_frames=(
                 OnFrames(self._bytes_received, self._headers_received, self._pinged)
                 if config.reads_data_past_h2
@@ -310,7 +312,7 @@ class Connection:
             self._writable.notify()
 
     def reset_nowait(self, stream: MessageStream, code: ErrorCodes) -> None:
-        """Queue RST_STREAM unless the stream is closed."""
+        """Send RST_STREAM unless the stream is closed."""
         if self._is_closing or stream.is_closed:
             return
         stream.is_reset = True
@@ -361,6 +363,15 @@ class Connection:
         except _LOSSES as error:
             self._lose(_describe_loss(error))
         self._scope.cancel()
+
+    def _write_nowait(self, queued: bytearray) -> int:
+        """Write what the socket takes at once, and return its size; the rest is the writer's."""
+        if not isinstance(self.transport, PromptStream):
+            return 0
+        size = self.transport.send_nowait(queued)
+        if size:
+            self._unsent.clear()
+        return size
 
     async def _keepalive(self) -> None:  # noqa: ASYNC910 - a task, of no use without an interval
         time = self._config._keepalive_time  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - grpclib's name

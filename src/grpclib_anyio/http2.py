@@ -91,10 +91,12 @@ class Http2(H2Connection):
         *,
         client_side: bool,
         on_output: Callable[[], None],
+        send_nowait: Callable[[bytearray], int],
         on_frames: OnFrames | None = None,
     ) -> None:
         """Prepare the preface and SETTINGS; ``on_output`` is called when bytes are queued.
 
+        ``send_nowait`` takes what can be written at once of what is queued, and returns its size.
         With ``on_frames``, plain frames become calls of it and no events: see ``received_frames``.
         """
         super().__init__(
@@ -107,10 +109,11 @@ class Http2(H2Connection):
             )
         )
         self._on_output = on_output
+        self._send_nowait = send_nowait
         self.encoder = HeaderEncoder()
         self.decoder = self._decoder = HeaderDecoder()
         #: Writes the frames of calls, as h2's own methods do and in less time.
-        self.send = SentFrames(self, self._queue_bytes)
+        self.send = SentFrames(self, self._queue_bytes, self._send_bytes)
         self._plain = on_frames and ReceivedFrames(
             self, self._decoder, on_frames, self._queue_bytes
         )
@@ -147,6 +150,14 @@ class Http2(H2Connection):
     def _queue_bytes(self, data: bytes) -> None:
         self._data_to_send.extend(data)
         self._on_output()
+
+    def _send_bytes(self, data: bytes) -> None:
+        """Send at once what is queued, and ``data`` after it; what is not taken stays queued."""
+        queued = self._data_to_send
+        queued.extend(data)
+        del queued[: self._send_nowait(queued)]
+        if queued:
+            self._on_output()
 
     def _queue(self, frame: Frame) -> None:
         self._prepare_for_sending([frame])

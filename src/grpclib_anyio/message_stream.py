@@ -40,7 +40,7 @@ _BYTES_PER_MESSAGE = 65_536
 
 
 class Wire(Protocol):
-    """What a stream asks of its connection. Plain calls: they queue frames and never wait."""
+    """What a stream asks of its connection. Plain calls: they never wait."""
 
     def open_window_nowait(self, stream: "MessageStream", increment: int) -> None:
         """Tell the peer that it may send ``increment`` more bytes on this stream."""

@@ -5,10 +5,12 @@
   Both are right in general and too much for a connection: when tokens come one at a time there is
   never anything to read yet, and a writer that has written all waits for more anyway.
 
-Together that is 20 µs of the 60 that a token costs that arrives alone. On asyncio, and for TLS,
+Together that is 20 µs of the 60 that a token costs that arrives alone. And a socket of anyio's
+cannot be written by a plain call, which is how a reset leaves at once. On asyncio, and for TLS,
 anyio's are used as they are.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +19,7 @@ import trio
 from anyio.abc import ByteStream, SocketAttribute
 from trio.lowlevel import checkpoint, in_trio_run, wait_readable, wait_writable
 
-__all__ = ["DirectSocket", "Event", "current_time", "direct", "event"]
+__all__ = ["DirectSocket", "Event", "PromptStream", "current_time", "direct", "event"]
 
 Event = anyio.Event | trio.Event
 
@@ -42,7 +44,19 @@ def direct(stream: ByteStream) -> ByteStream:
     return stream
 
 
-class DirectSocket(ByteStream):
+class PromptStream(ByteStream):
+    """A byte stream on which a send can be tried by a plain call."""
+
+    @abstractmethod
+    def send_nowait(self, item: bytes | bytearray) -> int:
+        """Send what can be sent at once, and return its size in bytes.
+
+        Nothing is while :meth:`send` waits, which goes first, nor once the connection is lost,
+        which the next ``send`` says.
+        """
+
+
+class DirectSocket(PromptStream):
     """A byte stream over the socket of one of anyio's; one task may read and another may write."""
 
     def __init__(self, stream: ByteStream) -> None:
@@ -50,6 +64,8 @@ class DirectSocket(ByteStream):
         self._stream = stream
         self._socket = stream.extra(SocketAttribute.raw_socket)
         self._sent_in_turn = 0
+        #: A task has sent a part, and waits to send the rest.
+        self._is_sending = False
 
     @property
     def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
@@ -107,12 +123,24 @@ class DirectSocket(ByteStream):
     async def _send(self, item: bytes) -> None:  # noqa: ASYNC910 - see send()
         if self._socket.fileno() < 0:
             raise trio.ClosedResourceError
-        sent = self._send_nowait(item)
+        sent = self._send_some(item)
+        # Cancelled, it stays set: nothing may follow a part.
+        self._is_sending = sent < len(item)
         while sent < len(item):
             await wait_writable(self._socket)
-            sent += self._send_nowait(item[sent:])
+            sent += self._send_some(item[sent:])
+        self._is_sending = False
 
-    def _send_nowait(self, item: bytes) -> int:
+    def send_nowait(self, item: bytes | bytearray) -> int:
+        """Send what the socket takes at once; see :class:`PromptStream`."""
+        if self._is_sending:
+            return 0
+        try:
+            return self._send_some(item)
+        except OSError:
+            return 0
+
+    def _send_some(self, item: bytes | bytearray) -> int:
         try:
             return self._socket.send(item)
         except BlockingIOError:

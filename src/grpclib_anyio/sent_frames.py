@@ -27,10 +27,13 @@ _END_STREAM, _END_HEADERS = 1, 4
 class SentFrames:
     """Writes the frames that calls are made of, for one connection."""
 
-    def __init__(self, h2: H2Connection, queue: Callable[[bytes], None]) -> None:
-        """Keep ``h2`` informed, and call ``queue`` with the bytes."""
+    def __init__(
+        self, h2: H2Connection, queue: Callable[[bytes], None], send: Callable[[bytes], None]
+    ) -> None:
+        """Keep ``h2`` informed; call ``queue`` with the bytes, or ``send`` if they cannot wait."""
         self._h2 = h2
         self._queue = queue
+        self._send = send
 
     def headers(self, stream_id: int, headers: Headers, *, end: bool = False) -> None:
         """Send HEADERS, and CONTINUATION for what a frame does not hold; may open the stream.
@@ -76,7 +79,7 @@ class SentFrames:
         self._put(_DATA, _END_STREAM if end else 0, stream_id, data)
 
     def reset(self, stream_id: int, code: int) -> None:
-        """Send RST_STREAM.
+        """Send RST_STREAM, and at once: the peer works for nobody until it comes.
 
         Raises:
             StreamClosedError: the stream is over.
@@ -86,9 +89,12 @@ class SentFrames:
         h2.state_machine.process_input(ConnectionInputs.SEND_RST_STREAM)
         stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
         stream.state_machine.process_input(StreamInputs.SEND_RST_STREAM)
-        self._put(_RST_STREAM, 0, stream_id, code.to_bytes(4))
+        self._send(_frame(_RST_STREAM, 0, stream_id, code.to_bytes(4)))
 
     def _put(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
-        size = len(payload)
-        head = _HEADER.pack(size >> _LOW_BITS, size & _LOW, kind, flags, stream_id)
-        self._queue(head + payload)
+        self._queue(_frame(kind, flags, stream_id, payload))
+
+
+def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    size = len(payload)
+    return _HEADER.pack(size >> _LOW_BITS, size & _LOW, kind, flags, stream_id) + payload

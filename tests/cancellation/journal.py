@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import trio
-from anyio.abc import ByteStream
 from h2.errors import ErrorCodes
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
 
+from grpclib_anyio.on_trio import PromptStream
 from grpclib_anyio.testing import FrameParser
 
 
@@ -46,10 +46,10 @@ class Journal:
         return "\n".join(map(str, self.entries))
 
 
-class WatchedStream(ByteStream):
+class WatchedStream(PromptStream):
     """Notes the HTTP/2 frames that pass a byte stream, each before anybody else sees it."""
 
-    def __init__(self, stream: ByteStream, journal: Journal, where: str) -> None:
+    def __init__(self, stream: PromptStream, journal: Journal, where: str) -> None:
         """Wrap ``stream``."""
         self._stream = stream
         self._journal = journal
@@ -65,9 +65,18 @@ class WatchedStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         """Note what is sent, and send it."""
-        for frame in self._sent.feed(item):
-            self._journal.note(self._where, f"-> {describe(frame)}", frame)
+        self._note_sent(item)
         await self._stream.send(item)
+
+    def send_nowait(self, item: bytes | bytearray) -> int:
+        """Send what can be sent at once, and note that."""
+        size = self._stream.send_nowait(item)
+        self._note_sent(bytes(item[:size]))
+        return size
+
+    def _note_sent(self, data: bytes) -> None:
+        for frame in self._sent.feed(data):
+            self._journal.note(self._where, f"-> {describe(frame)}", frame)
 
     async def send_eof(self) -> None:
         """Half-close."""

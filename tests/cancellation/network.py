@@ -14,8 +14,8 @@ from typing import Protocol
 
 import anyio
 import trio
-from anyio.abc import ByteStream
 
+from grpclib_anyio.on_trio import PromptStream
 from grpclib_anyio.wakeup import Wakeup
 
 #: What the buffers of both sockets and the way between them hold.
@@ -263,7 +263,7 @@ class _Socket:
         return self._number
 
 
-class AnyioEnd(ByteStream):
+class AnyioEnd(PromptStream):
     """An end of a link as anyio's kind of stream."""
 
     def __init__(self, end: End) -> None:
@@ -282,6 +282,13 @@ class AnyioEnd(ByteStream):
         """Put bytes on their way."""
         with _as_anyio():
             await self.end.send_all(item)
+
+    def send_nowait(self, item: bytes | bytearray) -> int:
+        """Put on their way what bytes there is room for."""
+        try:
+            return self.end.send_nowait(bytes(item))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return 0
 
     async def send_eof(self) -> None:
         """Say that this end sends nothing more."""

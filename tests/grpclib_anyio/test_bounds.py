@@ -33,6 +33,7 @@ from tests.grpclib_anyio.peer import (
     framed,
     serving,
 )
+from tests.grpclib_anyio.test_http2 import none
 
 Handling = Stream[bytes, bytes]
 
@@ -179,7 +180,7 @@ def settings_frame(settings: dict[int, int]) -> bytes:
 
 
 def test_settings_that_mean_nothing_are_not_kept() -> None:
-    state = Http2(Configuration(), client_side=True, on_output=lambda: None)
+    state = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
     known = {int(SettingCodes.MAX_CONCURRENT_STREAMS): 7}
     list(state.receive(settings_frame(known)))
     before = len(state.remote_settings)

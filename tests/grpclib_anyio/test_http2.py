@@ -41,6 +41,11 @@ def pair() -> tuple[H2Connection, H2Connection]:
     return client, server
 
 
+def none(_queued: bytearray) -> int:
+    """Write nothing at once: it is all read by `data_to_send`."""
+    return 0
+
+
 def exchange(one: H2Connection, other: H2Connection) -> None:
     """Let each take in what the other has queued, until there is nothing."""
     there, back = one.data_to_send(), other.data_to_send()
@@ -73,7 +78,7 @@ def test_h2_reads_all_frames_before_it_tells_of_the_first() -> None:
 
 def test_ours_tells_of_the_good_frame_first() -> None:
     """The same bytes."""
-    ours = Http2(Configuration(), client_side=True, on_output=lambda: None)
+    ours = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
     ours.send_headers(1, REQUEST)
@@ -162,7 +167,7 @@ def test_h2_walks_over_all_streams_for_each_new_one(monkeypatch: pytest.MonkeyPa
 
 
 def test_ours_looks_at_each_stream_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Http2(for_client(None), client_side=True, on_output=lambda: None)
+    client = Http2(for_client(None), client_side=True, on_output=lambda: None, send_nowait=none)
     looks = looks_at_streams(monkeypatch)
     for number in range(2000):
         client.send_headers(2 * number + 1, REQUEST)
@@ -170,7 +175,7 @@ def test_ours_looks_at_each_stream_a_few_times(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ours_forgets_streams_that_are_over() -> None:
-    client = Http2(for_client(None), client_side=True, on_output=lambda: None)
+    client = Http2(for_client(None), client_side=True, on_output=lambda: None, send_nowait=none)
     for number in range(1000):
         client.send_headers(2 * number + 1, REQUEST)
         client.reset_stream(2 * number + 1)
@@ -193,7 +198,12 @@ def looks_at_streams(monkeypatch: pytest.MonkeyPatch) -> list[H2Stream]:
 def test_h2_tells_nobody_that_there_is_something_to_write() -> None:
     """Ours calls back for each frame."""
     outputs: list[bool] = []
-    ours = Http2(Configuration(), client_side=True, on_output=lambda: outputs.append(True))
+    ours = Http2(
+        Configuration(),
+        client_side=True,
+        on_output=lambda: outputs.append(True),
+        send_nowait=none,
+    )
     outputs.clear()
     ours.ping(b"12345678")
     assert outputs

@@ -1,6 +1,7 @@
 """Real sockets at trio's lowest level: what anyio's stream does on them, and nothing is lost."""
 
 import os
+import select
 import socket
 import struct
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -120,6 +121,25 @@ async def test_closed_here(operation: Operation) -> None:
             await anyio.wait_all_tasks_blocked()
             await near.aclose()
         await _fails(operation, near, anyio.ClosedResourceError)
+
+
+@pytest.mark.trio
+async def test_what_is_sent_by_a_plain_call() -> None:
+    """As much as the socket takes; nothing within another send, nor after the end."""
+    async with pair() as (near, far):
+        assert isinstance(near, DirectSocket)
+        assert near.send_nowait(b"small") == len(b"small")
+        assert await far.receive() == b"small"
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(near.send, bytes(32 * MIB))
+            await anyio.wait_all_tasks_blocked()
+            raw: socket.socket = far.extra(SocketAttribute.raw_socket)
+            while select.select([raw], [], [], 0)[0]:  # room again, and its task has not run
+                raw.recv(MIB)
+            assert near.send_nowait(b"within") == 0
+            tasks.cancel_scope.cancel()
+        assert near.send_nowait(b"after a part") == 0
+    assert near.send_nowait(b"closed") == 0
 
 
 async def _fails(operation: Operation, stream: ByteStream, error: type[Exception]) -> None:

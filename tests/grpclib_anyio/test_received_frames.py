@@ -33,6 +33,7 @@ from tests.grpclib_anyio.test_fuzz import (
     frame,
     fuzzed,
 )
+from tests.grpclib_anyio.test_http2 import none
 
 WINDOW = 65_535
 CONFIG = Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)
@@ -153,6 +154,7 @@ class Subject:
             CONFIG,
             client_side=role == "client",
             on_output=lambda: None,
+            send_nowait=none,
             on_frames=(
                 OnFrames(self._data_received, self._headers_received, self._pinged)
                 if past_h2

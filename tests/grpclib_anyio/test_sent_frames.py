@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.http2 import Http2
 from tests.grpclib_anyio.test_fuzz import fuzzed
-from tests.grpclib_anyio.test_http2 import REQUEST, RESPONSE
+from tests.grpclib_anyio.test_http2 import REQUEST, RESPONSE, none
 
 Headers = list[tuple[str, str]]
 #: What is done, to which stream, and with what.
@@ -46,7 +46,12 @@ class Subject:
 
     def __init__(self, *, client_side: bool, past_h2: bool) -> None:
         self.past_h2 = past_h2
-        self.ours = Http2(Configuration(), client_side=client_side, on_output=lambda: None)
+        self.ours = Http2(
+            Configuration(),
+            client_side=client_side,
+            on_output=lambda: None,
+            send_nowait=none,
+        )
         settings = H2Configuration(client_side=not client_side, validate_inbound_headers=False)
         self.peer = H2Connection(settings)
         self.peer.initiate_connection()
@@ -146,8 +151,36 @@ def test_headers_larger_than_a_frame_are_continued() -> None:
 
 def test_streams_that_are_over_are_forgotten() -> None:
     """By h2, which would keep each otherwise."""
-    ours = Http2(Configuration(), client_side=True, on_output=lambda: None)
+    ours = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
     for stream_id in range(1, 1_001, 2):
         ours.send.headers(stream_id, REQUEST)
         ours.send.reset(stream_id, 8)
     assert len(ours.streams) <= 65
+
+
+@pytest.mark.parametrize("room", [0, 3, 30, 1_000])
+def test_what_is_not_written_at_once_stays_first(room: int) -> None:
+    """With a reset goes what was queued before it; not a byte is lost, or written twice."""
+    written: list[bytes] = []
+    outputs: list[None] = []
+
+    def write(queued: bytearray) -> int:
+        written.append(bytes(queued[:room]))
+        return len(written[-1])
+
+    ours, queueing = (
+        Http2(
+            Configuration(),
+            client_side=True,
+            on_output=lambda: outputs.append(None),
+            send_nowait=send_nowait,
+        )
+        for send_nowait in (write, none)
+    )
+    for one in (ours, queueing):
+        one.send.headers(1, REQUEST)
+        outputs.clear()
+        one.send.reset(1, 8)
+        assert bool(outputs) == bool(one.queued), "the writer is woken for what is left"
+    assert b"".join(written) + ours.data_to_send() == queueing.data_to_send()
+    assert len(written) == 1

@@ -33,6 +33,7 @@ _KEEPALIVE = "src/grpclib_anyio/keepalive.py"
 _ERRORS = "src/grpclib_anyio/errors.py"
 _SERVER = "src/grpclib_anyio/server.py"
 _HTTP2 = "src/grpclib_anyio/http2.py"
+_ON_TRIO = "src/grpclib_anyio/on_trio.py"
 _SERVICE = "src/relay_model/service.py"
 _SERVING = "src/relay_model/serving.py"
 _HTTP_CLIENT = "src/relay_model/backends/http_client.py"
@@ -52,6 +53,7 @@ _TEST_MATRIX = "tests/cancellation/test_matrix.py::"
 _TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_PAGE = "tests/e2e/test_page.py::"
 _TEST_CLIENT = "tests/grpclib_anyio/test_client.py::"
+_TEST_RESETS = "tests/grpclib_anyio/test_resets.py::"
 _TEST_CONNECTION = "tests/grpclib_anyio/test_connection.py::"
 _TEST_GARBAGE = "tests/grpclib_anyio/test_garbage.py::"
 _TEST_SERVER = "tests/grpclib_anyio/test_server.py::"
@@ -236,6 +238,14 @@ self._window.credit(size)):
 
     def resend_nowait""",
         tests=("tests/grpclib_anyio/test_checkpoints.py",),
+    ),
+    Mutant(
+        9,
+        "a reset is written into the middle of a frame",
+        _ON_TRIO,
+        right="        if self._is_sending:\n            return 0\n",
+        wrong="",
+        tests=("tests/grpclib_anyio/test_on_trio.py::test_what_is_sent_by_a_plain_call",),
     ),
     Mutant(
         10,
@@ -781,6 +791,22 @@ self._window.credit(size)):
         right="            self._open_call.release_nowait()",
         wrong="            pass",
         tests=(f"{_TEST_RELAY}test_model_is_reset_before_a_task_of_the_request_runs",),
+    ),
+    Mutant(
+        57,
+        "a reset is written when it is the writer's turn",
+        _HTTP2,
+        right="        del queued[: self._send_nowait(queued)]\n",
+        wrong="",
+        tests=(f"{_TEST_RESETS}test_reset_is_on_the_wire_before_a_task_runs",),
+    ),
+    Mutant(
+        57,
+        "a call whose HEADERS a reset has taken along is made again",
+        _CONNECTION,
+        right="        if size:\n            self._unsent.clear()\n",
+        wrong="",
+        tests=(f"{_TEST_RESETS}test_call_that_was_sent_with_a_reset_is_not_made_again",),
     ),
     Mutant(
         57,
