@@ -9,8 +9,8 @@ the stream. So a slow consumer is never cancelled within its own code, and a gen
 around a call, such as betterproto's stubs, does not yield inside a scope (PEP 789).
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
@@ -63,13 +63,27 @@ class Client:
     compresses: bool
 
 
-@contextmanager
-def _until(deadline: float | None) -> Generator[None]:
-    """Bound the awaits inside, and nothing that the caller does between them."""
-    with anyio.CancelScope(deadline=float("inf") if deadline is None else deadline) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise DeadlineExceededError
+class _Until:
+    """Bounds the awaits inside, and nothing that the caller does between them.
+
+    A class, because from Python 3.12 on ``contextlib`` puts the error that it replaces in a cycle.
+    """
+
+    def __init__(self, deadline: float | None) -> None:
+        self._scope = anyio.CancelScope(deadline=math.inf if deadline is None else deadline)
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> None:
+        self._scope.__exit__(exc_type, exc_val, exc_tb)
+        if self._scope.cancelled_caught:
+            raise DeadlineExceededError
 
 
 class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
@@ -157,7 +171,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         connector = self._client.connector
         opened = connector.open_stream_nowait(headers)
         if opened is None:
-            with _until(self._deadline):
+            with _Until(self._deadline):
                 opened = await connector.open_stream(headers)
         self._opened(*opened)
         if end:
@@ -363,7 +377,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         # Not given the error, which would hold this frame by its traceback, and this frame it.
         replay = self._replay
         if replay is not None and failed.headers is None:
-            with _until(self._deadline):
+            with _Until(self._deadline):
                 async with replay.lock:
                     # Another task of this call may have been here first, or may have ended it.
                     if self._replay is replay:
