@@ -35,6 +35,9 @@ __all__ = [
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
+#: pytest's options of which each makes a run one of some tests only.
+SELECTING = ("file_or_dir", "keyword", "markexpr", "ignore", "deselect", "lf", "collectonly")
+
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
@@ -110,6 +113,18 @@ def at_each_checkpoint(
         counts[name] += await every_checkpoint.in_each_order(checked, seeds)
 
     return run
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run of all tests with fewer checkpoints than the document says."""
+    options = vars(session.config.option)
+    is_whole = not any(map(options.get, SELECTING))
+    if is_whole and session.exitstatus == pytest.ExitCode.OK:
+        counts = session.config.stash.get(COUNTS, Counter())
+        if counts.total() <= every_checkpoint.documented():
+            reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
+            reporter.write_line("\nfewer checkpoints than docs/cancellation.md says", red=True)
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(

@@ -15,11 +15,13 @@ so all of this is done in both, and where it is asked for in orders that are dra
 """
 
 import asyncio
+import re
 from asyncio.events import Handle
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -28,7 +30,17 @@ import trio.testing
 
 from tests.scheduling import ORDERS, in_order, shuffled_by
 
-__all__ = ["COUNTS", "AtEachCheckpoint", "Checkpoint", "Scenario", "in_each_order", "settled"]
+__all__ = [
+    "COUNTS",
+    "AtEachCheckpoint",
+    "Checkpoint",
+    "Scenario",
+    "documented",
+    "in_each_order",
+    "settled",
+]
+
+_DOCUMENT = Path(__file__).parent.parent / "docs" / "cancellation.md"
 
 #: How many checkpoints something happened at, by the name of what was tested.
 COUNTS = pytest.StashKey[Counter[str]]()
@@ -126,6 +138,13 @@ async def settled() -> None:
     await asyncio.sleep(0)
     while vars(loop)["_ready"]:  # noqa: ASYNC110 - no event says so
         await asyncio.sleep(0)
+
+
+def documented() -> int:
+    """Return how many checkpoints docs/cancellation.md says that a whole run has more than."""
+    text = _DOCUMENT.read_text(encoding="utf-8")
+    (count,) = re.findall(r"^\| \*\*every checkpoint\*\* .* more than ([\d,]+)", text, re.MULTILINE)
+    return int(count.replace(",", ""))
 
 
 async def in_each_order(scenario: Scenario, seeds: int = 0) -> int:
