@@ -120,7 +120,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     options = vars(session.config.option)
     is_whole = not any(map(options.get, SELECTING))
     if is_whole and session.exitstatus == pytest.ExitCode.OK:
-        counts = session.config.stash.get(COUNTS, Counter())
+        counts = session.config.stash.get(COUNTS, Counter[str]())
         if counts.total() <= every_checkpoint.documented():
             reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
             reporter.write_line("\nfewer checkpoints than docs/cancellation.md says", red=True)
