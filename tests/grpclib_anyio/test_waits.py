@@ -74,7 +74,6 @@ BROKEN: dict[str, bytes | tuple[Frame, ...]] = {
     "data-on-stream-0": b"\0\0\1\0\0\0\0\0\0x",
     "window-of-two-gigabytes": (SettingsFrame(settings={SettingCodes.INITIAL_WINDOW_SIZE: 2**31}),),
 }
-COLUMNS_OF_THE_PEER = ("rst", "goaway", "goaway-below", "goaway-code", "eof", "reset", "broken")
 
 
 def serialized(*frames: Frame) -> bytes:

@@ -17,8 +17,6 @@ import trio
 
 __all__ = ["Exchange", "ProviderServer", "Reply", "Step", "chopped", "provider_server"]
 
-_RECEIVE_BYTES = 65_536
-
 
 class _Action(Enum):
     CUT = auto()
