@@ -47,6 +47,7 @@ ONCE = (
     "tests/cancellation/test_simulation.py",
     "tests/grpclib_anyio/interop/test_load.py",
     "tests/grpclib_anyio/test_fuzz.py",
+    "tests/grpclib_anyio/test_properties.py",
     "tests/relay_gateway/test_checkpoints_of_connections.py",
     "tests/relay_gateway/test_programs.py",
     "tests/relay_model/test_checkpoints.py",
