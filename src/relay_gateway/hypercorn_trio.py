@@ -224,7 +224,7 @@ class BoundedTCPServer(TCPServer):
                 return data or None  # noqa: ASYNC910 - as above
             # Others may have held up the loop since the time was up, and bytes have come.
             return await self._last_look() or None
-        except (OSError, trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
+        except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
             pass
         except Exception as error:  # noqa: BLE001 - whatever a client's bytes lead to
             reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
@@ -259,6 +259,8 @@ class BoundedTCPServer(TCPServer):
                 return os.read(self._incoming.fileno(), MAX_RECV)
             except BlockingIOError:
                 continue  # it was said to be readable, and is not
+            except OSError as error:
+                raise trio.BrokenResourceError from error
         raise trio.ClosedResourceError
 
 
