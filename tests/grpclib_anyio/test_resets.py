@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, RequestReceived
 from hyperframe.frame import RstStreamFrame
 
-from grpclib_anyio.client import Channel
+from grpclib_anyio.client import Channel, Stream
 from grpclib_anyio.errors import TerminatedError
 from grpclib_anyio.testing import ChannelOver, FrameParser, MemoryStream
 from tests.grpclib_anyio.peer import Call, Raw, ScriptedPeer
@@ -46,18 +46,32 @@ class Connected:
 
 
 @asynccontextmanager
-async def connected() -> AsyncGenerator[tuple[Connected, Channel]]:
+async def asked() -> AsyncGenerator[tuple[Connected, Channel, Stream[bytes, bytes]]]:
+    """Give a call whose request has arrived, with nothing more on its way."""
     async with pair() as (near, far):
         ends = Connected(near, far)
-        async with ChannelOver(ends.connect, codec=Raw()) as channel:
-            yield ends, channel
+        async with (
+            ChannelOver(ends.connect, codec=Raw()) as channel,
+            Call(channel).open() as call,
+        ):
+            await call.send_message(b"request")
+            await ends.quiet()
+            yield ends, channel, call
+
+
+@asynccontextmanager
+async def queued_before_a_reset() -> AsyncGenerator[tuple[Connected, Stream[bytes, bytes]]]:
+    """Give a call whose HEADERS were queued when another call was cancelled; no task has run."""
+    async with asked() as (ends, channel, call), Call(channel).open() as other:
+        await other.send_request()
+        await call.cancel()
+        yield ends, other
+        await other.cancel()
 
 
 @pytest.mark.trio
 async def test_reset_is_on_the_wire_before_a_task_runs() -> None:
-    async with connected() as (ends, channel), Call(channel).open() as call:
-        await call.send_message(b"request")
-        await ends.quiet()
+    async with asked() as (ends, _, call):
         await call.cancel()
         reset = RstStreamFrame(1, error_code=ErrorCodes.CANCEL)
         assert ends.raw.recv(65_536) == reset.serialize()
@@ -65,28 +79,16 @@ async def test_reset_is_on_the_wire_before_a_task_runs() -> None:
 
 @pytest.mark.trio
 async def test_what_was_queued_before_it_goes_before_it() -> None:
-    async with connected() as (ends, channel), Call(channel).open() as call:
-        await call.send_message(b"request")
-        await ends.quiet()
-        async with Call(channel).open() as other:
-            await other.send_request()
-            await call.cancel()
-            assert ends.sent_now() == [("HeadersFrame", 3), ("RstStreamFrame", 1)]
-            await other.cancel()
+    async with queued_before_a_reset() as (ends, _):
+        assert ends.sent_now() == [("HeadersFrame", 3), ("RstStreamFrame", 1)]
 
 
 @pytest.mark.trio
 async def test_call_that_was_sent_with_a_reset_is_not_made_again() -> None:
     """Its HEADERS have been on the wire, and the server may have begun (gRPC A6)."""
-    async with connected() as (ends, channel), Call(channel).open() as call:
-        await call.send_message(b"request")
-        await ends.quiet()
-        async with Call(channel).open() as other:
-            await other.send_request()
-            await call.cancel()
-            ends.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await ends.peer.stream.aclose()
-            with pytest.raises(TerminatedError):
-                await other.recv_message()
-            await other.cancel()
+    async with queued_before_a_reset() as (ends, other):
+        ends.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await ends.peer.stream.aclose()
+        with pytest.raises(TerminatedError):
+            await other.recv_message()
         assert ends.connections == 1
