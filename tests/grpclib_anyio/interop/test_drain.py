@@ -22,6 +22,10 @@ pytestmark = [
 ]
 
 
+#: Connections that give way to another while calls are made.
+REPLACED = 5
+
+
 @asynccontextmanager
 async def serving(
     witness: Witness, port: int = 0, config: Configuration | None = None
@@ -109,13 +113,12 @@ async def test_connections_that_are_replaced_under_load(pair: Pair) -> None:
     ):
 
         async def work() -> None:
-            for number in range(100):
-                assert (await client.unary("Echo", str(number))).text == str(number)
+            # Not a number of calls: how long those take is the machine's affair.
+            while len(pair.witness.peers) <= REPLACED:
+                assert (await client.unary("Echo", "hello")).text == "hello"
                 assert await client.generate("count 3") == tokens(3)
-                await anyio.sleep(0.01)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
                 tasks.start_soon(work)
-        assert len(pair.witness.peers) > 2
         server.drain_nowait(PATIENCE)
