@@ -284,13 +284,14 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         return self._open_stream
 
     async def _request_headers(self) -> Callable[[], Headers]:
-        if self._deadline is not None and self._deadline <= current_time():
+        now = current_time()
+        if self._deadline is not None and self._deadline <= now:
             raise DeadlineExceededError
         kind = content_type(self._codec)
         (metadata,) = await self._dispatch.send_request(
             self._metadata,
             method_name=self._method_name,
-            deadline=_grpclib_deadline(self._deadline),
+            deadline=_grpclib_deadline(self._deadline, now),
             content_type=kind,
         )
         own = [
@@ -443,6 +444,6 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         return self._deadline is not None and current_time() >= self._deadline
 
 
-def _grpclib_deadline(deadline: float | None) -> Deadline | None:
+def _grpclib_deadline(deadline: float | None, now: float) -> Deadline | None:
     """Express a time on the loop's clock on grpclib's, for those who listen to events."""
-    return None if deadline is None else Deadline.from_timeout(deadline - current_time())
+    return None if deadline is None else Deadline.from_timeout(deadline - now)

@@ -10,12 +10,16 @@ together, and each waits for all others in everything that it does, its end incl
 
 import os
 import socket
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import hypercorn.trio.run
 import trio
 
 __all__ = ["SeveralListener", "listen_for_several"]
+
+_Handler = Callable[[Any], Awaitable[object]]
+_Run = Callable[[Any, _Handler], Awaitable[object]]
 
 #: Seconds for which the rest runs, after which connections have waited for too long.
 _LONG_TURN = 0.003
@@ -44,31 +48,69 @@ class SeveralListener(trio.abc.Listener[trio.SocketStream]):
             ClosedResourceError: the listener has been closed.
 
         """
+        try:
+            return await self._accept()
+        except OSError:
+            return await self._listener.accept()
+
+    async def _accept(self) -> trio.SocketStream:
         if self._more and (stream := self._accept_nowait()) is not None:
             self._more -= 1
-            return stream  # noqa: ASYNC910 - see the docstring
+            return stream  # noqa: ASYNC910 - see accept
         began = trio.current_time()
         await trio.lowlevel.checkpoint()
         self._more = _AT_ONCE - 1 if trio.current_time() - began > _LONG_TURN else 0
-        return self._accept_nowait() or await self._listener.accept()
+        while (stream := self._accept_nowait()) is None:
+            await trio.lowlevel.wait_readable(self._raw)
+        return stream
 
     def _accept_nowait(self) -> trio.SocketStream | None:
         try:
             connection, _ = self._raw.accept()
-        except OSError:
+        except BlockingIOError:
             return None
         return trio.SocketStream(trio.socket.from_stdlib_socket(connection))
 
     async def aclose(self) -> None:
         """Close the socket; a checkpoint."""
+        trio.lowlevel.notify_closing(self._raw)
         self._raw.close()
         await self._listener.aclose()
+
+
+class _Handlers:
+    """A nursery, as ``serve_listeners`` needs one, for handlers that close their stream.
+
+    trio would close it again, in a scope that it enters, cancels and leaves for that.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+
+    def start_soon(self, run: _Run, stream: trio.abc.Stream, handler: _Handler) -> None:
+        # hypercorn's leaves a stream open whose TLS handshake fails.
+        if isinstance(stream, trio.SocketStream):
+            self._nursery.start_soon(_handle, handler, stream)
+        else:
+            self._nursery.start_soon(run, stream, handler)
+
+
+async def _handle(handler: _Handler, stream: trio.abc.Stream) -> None:
+    await handler(stream)  # hypercorn's is not a coroutine, as a task has to be
 
 
 class _Trio:
     """The module trio, as hypercorn's worker is to see it."""
 
     SocketListener = SeveralListener
+
+    @staticmethod
+    async def serve_listeners(
+        handler: _Handler, listeners: list[Any], *, handler_nursery: trio.Nursery
+    ) -> None:
+        """Serve as trio does."""
+        handlers = cast("trio.Nursery", _Handlers(handler_nursery))
+        await trio.serve_listeners(handler, listeners, handler_nursery=handlers)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever trio has
         return getattr(trio, name)

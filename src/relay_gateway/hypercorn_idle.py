@@ -51,14 +51,14 @@ class IdleTimer:
     def wait_begins_nowait(self) -> None:
         """Take note that a wait for bytes begins, in the scope."""
         self._is_waiting = True
-        self._scope.deadline = self._deadline
+        self._set_deadline(self._deadline)
         if self._terminated.is_set() and self in self._terminated.idle:
             self.expire_nowait()
 
     def wait_ends_nowait(self) -> None:
         """Take note that the wait is over; the time may be up nevertheless."""
         self._is_waiting = False
-        self._scope.deadline = inf
+        self._set_deadline(inf)
 
     def expire_nowait(self) -> None:
         """Have the time be up."""
@@ -87,4 +87,8 @@ class IdleTimer:
     def _count_to(self, deadline: float) -> None:
         self._deadline = deadline
         if self._is_waiting:
+            self._set_deadline(deadline)
+
+    def _set_deadline(self, deadline: float) -> None:
+        if self._scope.deadline != deadline:  # a look costs a tenth of a change
             self._scope.deadline = deadline

@@ -18,8 +18,8 @@ Some things in hypercorn 0.18 defeat what a relay promises:
 - ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
   the connection are cut off, and neither the client nor the application is told.
 
-One more costs time and nothing else: with a burst of browsers, trio takes their connections one by
-one between all that runs (``hypercorn_accept``).
+Two more cost time and nothing else: with a burst of browsers, trio takes their connections one by
+one between all that runs (``hypercorn_accept``), and without TLS each begins with a handshake.
 
 :func:`install` puts the subclasses below in their places. The application does it when it is
 made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been
@@ -43,6 +43,7 @@ from h2.errors import ErrorCodes
 from h2.events import RequestReceived
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import ProtocolWrapper
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h2 import (
     BUFFER_HIGH_WATER,
@@ -52,7 +53,9 @@ from hypercorn.protocol.h2 import (
     StreamBuffer,
 )
 from hypercorn.trio.tcp_server import MAX_RECV, TCPServer
+from hypercorn.typing import ConnectionState
 from hypercorn.typing import Event as IOEvent
+from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType] - a socket's own
 from structlog.stdlib import get_logger
 
 from . import h11_headers
@@ -105,11 +108,41 @@ class BoundedTCPServer(TCPServer):
         worker = current_worker.get() or Worker()
         worker.connections.add(self)
         try:
-            await super().run()
+            if self._incoming is None:
+                await super().run()
+            else:
+                await self._serve(self._incoming)
         except* Exception as errors:  # noqa: BLE001 - whatever it is, the others go on
             _log.exception("connection failed", exc_info=errors)
         finally:
             worker.connections.discard(self)
+
+    async def _serve(self, socket: trio.socket.SocketType) -> None:  # noqa: ASYNC910 - as run
+        # As hypercorn does when a handshake, in a scope of its own, has failed for want of TLS.
+        try:
+            family = socket.family
+            client = parse_socket_addr(family, socket.getpeername())
+            server = parse_socket_addr(family, socket.getsockname())
+            async with RequestTasks() as self._task_group:
+                self.protocol = ProtocolWrapper(
+                    self.app,
+                    self.config,
+                    self.context,
+                    self._task_group,
+                    ConnectionState(self.state),
+                    ssl=False,
+                    client=client,
+                    server=server,
+                    send=self.protocol_send,
+                    alpn_protocol="http/1.1",
+                )
+                await self.protocol.initiate()
+                await self._idle.restart()
+                await self._read_data()
+        except OSError:
+            pass  # the client is gone
+        finally:
+            socket.close()
 
     def _run_application(self, scope: Any, *more: Any) -> Coroutine[Any, Any, None]:  # noqa: ANN401 - hypercorn's own
         if self._socket and scope["type"] == "http" and scope["http_version"] == "1.1":
@@ -174,7 +207,7 @@ class BoundedTCPServer(TCPServer):
 
     async def _read_data(self) -> None:
         try:
-            late: bytes | None = b""
+            late: bytes | None = self._read_nowait()  # a request may have come with its connection
             while late is not None:  # once, but for what comes as the time is up
                 late = await self._read(late)
             await self.protocol.handle(Closed())
@@ -196,8 +229,6 @@ class BoundedTCPServer(TCPServer):
                 await super()._close()
         else:
             self._socket.close()
-            # trio closes it again, with a scope and two turns of the loop for what is closed.
-            self.stream.aclose = _close_nothing  # type: ignore[method-assign]
 
     async def _read(self, data: bytes) -> bytes | None:  # noqa: ASYNC910 - it ends with what it waits for
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
@@ -232,6 +263,13 @@ class BoundedTCPServer(TCPServer):
             await trio.aclose_forcefully(self.stream)
         return None  # noqa: ASYNC910 - as above
 
+    def _read_nowait(self) -> bytes:
+        """Read what has come; ``b""`` if that is nothing, or the end."""
+        try:
+            return os.read(self._incoming.fileno(), MAX_RECV) if self._incoming else b""
+        except OSError:
+            return b""  # nothing, or broken: the wait for more finds out
+
     async def _receive(self) -> bytes:
         """Wait for bytes; ``b""`` is their end."""
         self._idle.wait_begins_nowait()
@@ -262,10 +300,6 @@ class BoundedTCPServer(TCPServer):
             except OSError as error:
                 raise trio.BrokenResourceError from error
         raise trio.ClosedResourceError
-
-
-async def _close_nothing() -> None:  # noqa: ASYNC124, ASYNC910 - in the place of a coroutine
-    """Close what is closed; not a checkpoint."""
 
 
 class ContainedH2Protocol(H2Protocol):

@@ -4,6 +4,7 @@ import errno
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 
 import hypercorn.trio.run
 import pytest
@@ -126,3 +127,52 @@ async def test_closed_listener() -> None:
     assert listener._raw.fileno() == listener._listener.socket.fileno() == -1  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - descriptors
     with pytest.raises(trio.ClosedResourceError):
         await listener.accept()
+
+
+@pytest.mark.trio
+async def test_listener_that_is_closed_under_a_wait() -> None:
+    """The wait ends, as trio's does."""
+    async with listening() as listener, trio.open_nursery() as nursery:
+
+        async def accept() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await listener.accept()
+
+        nursery.start_soon(accept)
+        await trio.testing.wait_all_tasks_blocked()
+        await listener.aclose()
+
+
+class Given(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts what it is given."""
+
+    def __init__(self, *streams: trio.abc.Stream) -> None:
+        self._streams = [*streams]
+
+    async def accept(self) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return self._streams.pop() if self._streams else await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.trio
+async def test_socket_is_closed_by_its_handler_and_nothing_else_is() -> None:
+    """A stream whose TLS handshake fails is left open by hypercorn, and closed by trio."""
+    listen_for_several()
+    serve = vars(hypercorn.trio.run)["trio"].serve_listeners
+    plain, peer = (trio.SocketStream(end) for end in trio.socket.socketpair())
+    tls, client = trio.testing.memory_stream_pair()
+    handled: set[trio.abc.Stream] = set()
+
+    async def handle(stream: trio.abc.Stream) -> None:  # noqa: ASYNC124, ASYNC910 - trio's
+        handled.add(stream)
+
+    async with peer, plain, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, handle, [Given(plain, tls)], handler_nursery=nursery))
+        await trio.testing.wait_all_tasks_blocked()
+        assert handled == {plain, tls}
+        assert plain.socket.fileno() >= 0
+        assert await client.receive_some() == b""
+        nursery.cancel_scope.cancel()

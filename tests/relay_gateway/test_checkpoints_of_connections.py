@@ -70,10 +70,8 @@ class Visit:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._browse, pause)
                 with self.scope:
-                    try:
-                        await self._server.run()
-                    finally:  # as trio.serve_listeners does
-                        await trio.aclose_forcefully(self._stream)
+                    await self._server.run()
+        assert self._stream.socket.fileno() < 0  # nobody else closes it
         self.causes = causes_in(logs)
 
     async def _browse(self, pause: float) -> None:

@@ -2,11 +2,13 @@
 
 import h11
 import h11._connection
+import h11._events
 import h11._headers
 import pytest
-from h11._headers import Headers, normalize_and_validate
+from h11._headers import Headers
 
-from relay_gateway.h11_headers import install, set_comma_header
+from relay_gateway import h11_headers
+from relay_gateway.h11_headers import install, normalize_and_validate, set_comma_header
 
 SENT: list[list[tuple[bytes, bytes]]] = [
     [],
@@ -35,8 +37,27 @@ def test_headers_are_set_as_h11_sets_them(
     assert contents(ours) == contents(h11._headers.set_comma_header(headers, name, values))  # noqa: SLF001 - h11's own
 
 
+@pytest.mark.parametrize("sent", SENT)
+def test_headers_are_checked_as_h11_checks_them(sent: list[tuple[bytes, bytes]]) -> None:
+    for _ in range(2):  # and what is remembered stays as it is
+        ours = normalize_and_validate(sent)
+        assert contents(ours) == contents(h11._headers.normalize_and_validate(sent))  # noqa: SLF001 - as above
+        set_comma_header(ours, b"connection", [b"close"])
+
+
+def test_few_answers_are_remembered_and_no_request() -> None:
+    remembered = h11_headers._check  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - its size
+    before = remembered.cache_info()
+    normalize_and_validate([(b"host", b"a client's choice")], _parsed=True)
+    assert remembered.cache_info() == before
+    for number in range(100):
+        normalize_and_validate([(b"a", b"%d" % number)])
+    assert remembered.cache_info().currsize == 16
+
+
 def test_it_is_what_h11_uses() -> None:
     install()
+    assert vars(h11._events)["normalize_and_validate"] is normalize_and_validate  # noqa: SLF001 - as above
     assert vars(h11._connection)["set_comma_header"] is set_comma_header  # noqa: SLF001 - as above
 
 

@@ -57,6 +57,8 @@ async def served(
     monkeypatch.setattr(hypercorn.trio.run, "TCPServer", server_class)
     monkeypatch.setattr(hypercorn.protocol, "H2Protocol", protocol_class)
     monkeypatch.setattr(BoundedTCPServer, "write_timeout", WRITE_TIMEOUT)
+    if server_class is UPSTREAM_TCP_SERVER:  # which leaves it to trio to close a socket
+        monkeypatch.setattr(hypercorn.trio.run, "trio", trio)
     config = Config()
     config.bind = ["127.0.0.1:0"]
     config.errorlog = None
@@ -250,6 +252,24 @@ async def test_reader_that_waits_for_an_application_tells_it_of_a_broken_connect
         await trio.testing.wait_all_tasks_blocked()
         await _find_broken(server)
     assert answer.disconnected == 1
+
+
+async def test_request_that_came_with_its_connection_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(BoundedTCPServer, "_receive", _wait_for_good)
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    app = wrap_app(cast("Any", Answer()), 0, "asgi")
+    server = BoundedTCPServer(app, Config(), DrainingContext(None), ConnectionState({}), ours)
+    async with ours, theirs, trio.open_nursery() as nursery:
+        await theirs.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        nursery.start_soon(server.run)
+        assert (await theirs.receive_some()).startswith(b"HTTP/1.1 200")
+        nursery.cancel_scope.cancel()
+
+
+async def _wait_for_good(_server: BoundedTCPServer) -> None:
+    await trio.sleep_forever()
 
 
 @asynccontextmanager

@@ -36,6 +36,8 @@ def test_other_errors_stay_as_they_are() -> None:
 def test_interrupted_before_it_has_begun_it_is_silent_as_well() -> None:
     program = (
         "import os, signal\n"
+        # As from a terminal: who is started in the background by a shell is to ignore it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from relay_program.running import run\n"
         "async def main(): os.kill(os.getpid(), signal.SIGINT)\n"
         "raise SystemExit(run(main))\n"
