@@ -116,6 +116,9 @@ class BoundedTCPServer(TCPServer):
             _log.exception("connection failed", exc_info=errors)
         finally:
             worker.connections.discard(self)
+            # Each is in a cycle with us, which would be there until the garbage collector comes.
+            del self.app
+            self.__dict__.pop("protocol", None)  # there is none yet if the client left at once
 
     async def _serve(self, socket: trio.socket.SocketType) -> None:  # noqa: ASYNC910 - as run
         # As hypercorn does when a handshake, in a scope of its own, has failed for want of TLS.

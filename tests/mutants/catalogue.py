@@ -684,6 +684,14 @@ self._window.credit(size)):
         tests=(f"{_TEST_GARBAGE}test_stream_with_something_to_send_outlives_no_lost_connection",),
     ),
     Mutant(
+        48,
+        "a browser's connection that is over is left to the garbage collector",
+        _HYPERCORN,
+        right='            self.__dict__.pop("protocol", None)',
+        wrong="            pass",
+        tests=("tests/relay_gateway/test_connection_garbage.py",),
+    ),
+    Mutant(
         49,
         "a stream whose window stays shut waits for good",
         _HYPERCORN,
