@@ -210,7 +210,7 @@ class BoundedTCPServer(TCPServer):
 
     async def _read_data(self) -> None:
         try:
-            late: bytes | None = self._read_nowait()  # a request may have come with its connection
+            late: bytes | None = b""
             while late is not None:  # once, but for what comes as the time is up
                 late = await self._read(late)
             await self.protocol.handle(Closed())
@@ -265,13 +265,6 @@ class BoundedTCPServer(TCPServer):
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
             await trio.aclose_forcefully(self.stream)
         return None  # noqa: ASYNC910 - as above
-
-    def _read_nowait(self) -> bytes:
-        """Read what has come; ``b""`` if that is nothing, or the end."""
-        try:
-            return os.read(self._incoming.fileno(), MAX_RECV) if self._incoming else b""
-        except OSError:
-            return b""  # nothing, or broken: the wait for more finds out
 
     async def _receive(self) -> bytes:
         """Wait for bytes; ``b""`` is their end."""

@@ -254,24 +254,6 @@ async def test_reader_that_waits_for_an_application_tells_it_of_a_broken_connect
     assert answer.disconnected == 1
 
 
-async def test_request_that_came_with_its_connection_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(BoundedTCPServer, "_receive", _wait_for_good)
-    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
-    app = wrap_app(cast("Any", Answer()), 0, "asgi")
-    server = BoundedTCPServer(app, Config(), DrainingContext(None), ConnectionState({}), ours)
-    async with ours, theirs, trio.open_nursery() as nursery:
-        await theirs.send_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
-        nursery.start_soon(server.run)
-        assert (await theirs.receive_some()).startswith(b"HTTP/1.1 200")
-        nursery.cancel_scope.cancel()
-
-
-async def _wait_for_good(_server: BoundedTCPServer) -> None:
-    await trio.sleep_forever()
-
-
 @asynccontextmanager
 async def held() -> AsyncGenerator[tuple[BoundedTCPServer, trio.SocketStream, "Answer"]]:
     """Serve one connection, which has to end soon after the block; give the client's end too."""
