@@ -161,7 +161,8 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
     hypercorn_trio.install(write_timeout=settings.write_timeout_seconds)
     app = QuartTrio(__name__, static_folder="static")
     app.asgi_http_class = HTTPConnection
-    # Quart asks of each function, for each request, whether it is a coroutine.
+    # Quart asks of each function, for each request, whether it is a coroutine. They are few; made
+    # for one request, one is forgotten after 64 others.
     app.ensure_async = lru_cache(maxsize=64)(app.ensure_async)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # a page must not outlive the gateway it came from

@@ -27,7 +27,11 @@ def normalize_and_validate(headers: Any, _parsed: bool = False) -> Headers:  # n
     """Return checked headers, as h11's function of this name does."""
     if _parsed:  # a request's, of which there are as many as clients
         return _upstream_check(headers, _parsed=True)
-    return _check(tuple(headers))
+    items: Any = tuple(headers)
+    try:
+        return _check(items)
+    except TypeError:  # h11 takes lists as well, which cannot be remembered
+        return _upstream_check(items)
 
 
 @lru_cache(maxsize=_KINDS)

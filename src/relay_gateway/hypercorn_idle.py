@@ -90,5 +90,5 @@ class IdleTimer:
             self._set_deadline(deadline)
 
     def _set_deadline(self, deadline: float) -> None:
-        if self._scope.deadline != deadline:  # a look costs a tenth of a change
+        if self._scope.deadline != deadline:  # trio has more to do than to look
             self._scope.deadline = deadline

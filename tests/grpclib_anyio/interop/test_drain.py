@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import count
 
 import anyio
 import pytest
@@ -114,11 +115,15 @@ async def test_connections_that_are_replaced_under_load(pair: Pair) -> None:
 
         async def work() -> None:
             # Not a number of calls: how long those take is the machine's affair.
-            while len(pair.witness.peers) <= REPLACED:
-                assert (await client.unary("Echo", "hello")).text == "hello"
+            for number in count():
+                if len(pair.witness.peers) > REPLACED:
+                    return
+                assert (await client.unary("Echo", str(number))).text == str(number)
                 assert await client.generate("count 3") == tokens(3)
+                await anyio.sleep(0.01)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
                 tasks.start_soon(work)
+        assert len(pair.witness.peers) > REPLACED
         server.drain_nowait(PATIENCE)
