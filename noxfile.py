@@ -45,14 +45,14 @@ ONCE = (
     "tests/e2e",
     "tests/soak",
     "tests/cancellation/test_simulation.py",
-    "tests/grpclib_anyio/interop/test_load.py",
-    "tests/grpclib_anyio/test_fuzz.py",
-    "tests/grpclib_anyio/test_properties.py",
-    "tests/relay_gateway/test_checkpoints_of_connections.py",
-    "tests/relay_gateway/test_programs.py",
-    "tests/relay_model/test_checkpoints.py",
-    "tests/relay_model/test_load.py",
-    "tests/relay_model/test_local_backend.py",
+    "packages/grpclib-anyio/tests/interop/test_load.py",
+    "packages/grpclib-anyio/tests/test_fuzz.py",
+    "packages/grpclib-anyio/tests/test_properties.py",
+    "tests/gateway/test_checkpoints_of_connections.py",
+    "tests/gateway/test_programs.py",
+    "tests/model/test_checkpoints.py",
+    "tests/model/test_load.py",
+    "tests/model/test_local_backend.py",
 )
 
 # What a program that Ctrl-C ended gives its parent.
@@ -101,7 +101,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT)
 def coverage(session: nox.Session) -> None:
-    """Measure what the tests reach, which takes twice their time; arguments go to pytest."""
+    """RequestLog what the tests reach, which takes twice their time; arguments go to pytest."""
     session.install(".[local,anthropic,openai,ollama]", *_group("test"))
     session.install(*WEIGHTS)
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}
@@ -150,7 +150,7 @@ def proto(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """Measure the programs beside peers, and how their cost grows; `-- --help` says more."""
+    """RequestLog the programs beside peers, and how their cost grows; `-- --help` says more."""
     session.install(".", *_group("bench"))
     session.run("python", "-m", "bench", *session.posargs)
 

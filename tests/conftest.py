@@ -1,49 +1,52 @@
-"""What every test gets: an event loop, a browser, and a check that nothing is left behind."""
+"""What every test of the relay gets: what the transport's get, and a browser."""
 
 import logging
 import os
 import shutil
-import signal
-from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import pytest
 import structlog
-
-from tests import every_checkpoint
-from tests.every_checkpoint import COUNTS, AtEachCheckpoint, Checkpoint, Scenario
-from tests.hang_report import task_stacks
-from tests.leaks.plugin import (
+from harness.leaks import registry
+from harness.plugin import (
+    PART,
+    anyio_backend,
+    at_each_checkpoint,
     no_garbage,
     nothing_left_behind,
     pytest_runtest_call,
     pytest_runtest_makereport,
+    pytest_sessionfinish,
+    pytest_terminal_summary,
+    pytest_timeout_set_timer,
 )
+
+from relay_gateway.relay.relay import Relay
 
 # pytest looks for them here.
 __all__ = [
+    "anyio_backend",
+    "at_each_checkpoint",
     "no_garbage",
     "nothing_left_behind",
     "pytest_runtest_call",
     "pytest_runtest_makereport",
+    "pytest_sessionfinish",
+    "pytest_terminal_summary",
+    "pytest_timeout_set_timer",
 ]
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 
-#: pytest's options of which each makes a run one of some tests only.
-SELECTING = ("file_or_dir", "keyword", "markexpr", "ignore", "deselect", "lf", "collectonly")
+# One is made for each request.
+registry.watch(Relay)
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run every test marked `anyio` on both event loops."""
-    backend: str = request.param
-    return backend
+def pytest_configure(config: pytest.Config) -> None:
+    """Say whose tests these are."""
+    config.stash[PART] = "relay"
 
 
 @pytest.fixture(scope="session")
@@ -79,62 +82,3 @@ def logging_restored() -> Iterator[None]:
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_timeout_set_timer(item: pytest.Item) -> Generator[None, object, object]:
-    """Print what every task waits for before a timeout fails the test."""
-    result = yield
-    fail = signal.getsignal(signal.SIGALRM)
-    if callable(fail):
-
-        def report_and_fail(signum: int, frame: FrameType | None) -> None:
-            capture: Any = item.config.pluginmanager.getplugin("capturemanager")
-            with capture.global_and_fixture_disabled() if capture else nullcontext():
-                item.config.get_terminal_writer().write("\n".join([item.nodeid, *task_stacks()]))
-            fail(signum, frame)
-
-        signal.signal(signal.SIGALRM, report_and_fail)
-    return result
-
-
-@pytest.fixture
-def at_each_checkpoint(
-    request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
-) -> AtEachCheckpoint:
-    """Run a scenario at each of its checkpoints, on trio in each order of its batches."""
-
-    async def run(name: str, scenario: Scenario, *, seeds: int = 0) -> None:
-        async def checked(checkpoint: Checkpoint) -> None:
-            await scenario(checkpoint)
-            assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
-
-        counts = request.config.stash.setdefault(COUNTS, Counter())
-        counts[name] += await every_checkpoint.in_each_order(checked, seeds)
-
-    return run
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run of all tests with fewer checkpoints than the document says."""
-    options = vars(session.config.option)
-    is_whole = not any(map(options.get, SELECTING))
-    if is_whole and session.exitstatus == pytest.ExitCode.OK:
-        counts = session.config.stash.get(COUNTS, Counter[str]())
-        if counts.total() <= every_checkpoint.documented():
-            reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-            reporter.write_line("\nfewer checkpoints than docs/cancellation.md says", red=True)
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say at how many checkpoints something happened."""
-    counts = config.stash.get(COUNTS, None)
-    if counts is None:
-        return
-    terminalreporter.section("checkpoints at which something happened")
-    for name, count in sorted(counts.items()):
-        terminalreporter.write_line(f"{count:6} {name}")
-    terminalreporter.write_line(f"{counts.total():6} in all")

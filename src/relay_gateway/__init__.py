@@ -1,46 +1,46 @@
 """The gateway: server-sent events for browsers out of a model's gRPC stream.
 
-``hypercorn --worker-class trio relay_gateway:app`` runs it as the environment says. The modules, in
-the order in which an answer passes through them::
+``hypercorn --worker-class trio relay_gateway:app`` runs it as the environment says; the program
+``relay-gateway`` does so by its flags. In the order in which a reader would want them:
 
-    relay       one request: reader, channel, heartbeat, deadline
-    sse         events as bytes
-    ending      how an answer ends
-    body        the relay as a Quart response
-    record      what is recorded of each request
-    prompt      what is asked
-    app         routes, and the channel to the model
+``relay/``
+    the story: one request, from the model's call to the events of its answer. Start with
+    ``relay/relay.py``.
+``web/``
+    HTTP in front of it: routes, prompts, what is recorded, the page.
+``server/``
+    hypercorn, hardened; knows nothing of the relay.
+
+Importing any of them does nothing: no environment is read, nothing is patched, nothing is built.
 """
 
-import logging
 from typing import Any
-
-from quart_trio import QuartTrio
-
-from relay_program.cli import parse_settings
-from relay_program.collector import settle
-from relay_program.log import configure_logging
-
-from .app import create_app
-from .settings import GatewaySettings
 
 __all__ = ["app"]
 
 
-def _create_app() -> QuartTrio:
-    settings = parse_settings(GatewaySettings, ())  # the environment alone
-    application = create_app(settings)
+class _Application:
+    """The ASGI application, built when a server loads it and not when it is imported.
 
-    # Quart would run a plain function in a thread.
-    async def configure() -> None:  # noqa: ASYNC124, ASYNC910 - as above
-        configure_logging(settings)
-        for handler in logging.getLogger().handlers:
-            # hypercorn's command line writes its own lines in its own form: once is enough.
-            handler.addFilter(lambda record: record.name != "hypercorn.error")
-        settle()
+    hypercorn reads ``__call__`` as it wraps the application, before it looks up its worker: early
+    enough for what ``server/patch.py`` replaces in it.
+    """
 
-    application.before_serving(configure)
-    return application
+    _built: Any = None
+
+    @property
+    def __call__(self) -> Any:  # noqa: ANN401 - QuartTrio, which importing this does not import
+        """The application's own ``__call__``; builds the application the first time.
+
+        Raises:
+            SystemExit: a setting is wrong; its line is on stderr.
+
+        """
+        if self._built is None:
+            from relay_gateway.web.asgi import application_of_environment  # noqa: PLC0415 - late
+
+            self._built = application_of_environment()
+        return self._built.__call__
 
 
-app: Any = _create_app()
+app = _Application()

@@ -12,14 +12,13 @@ from functools import partial
 
 import trio
 
-from relay_program.cli import fail, parse_settings
-from relay_program.collector import settle
-from relay_program.errors import StartupError
-from relay_program.log import configure_logging
-from relay_program.running import run
-
-from .serving import serve
-from .settings import GatewaySettings
+from relay_common.cli import fail, parse_settings
+from relay_common.errors import StartupError
+from relay_common.gc_tuning import tune_gc
+from relay_common.log import configure_logging
+from relay_common.running import run
+from relay_gateway.serving import serve
+from relay_gateway.settings import GatewaySettings
 
 __all__ = ["main"]
 
@@ -35,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging(settings)
     stop = trio.Event()
     main = partial(serve, settings, stop=stop)
-    settle()
+    tune_gc()
     try:
         return run(main, on_terminate=stop.set, on_interrupt=stop.set)
     except StartupError as error:

@@ -7,15 +7,14 @@ import trio
 from hypercorn.config import Config
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 
-from relay_program.errors import EXIT_FAILURE, StartupError
-
-from . import hypercorn_worker
-from .app import create_app
+from relay_common.errors import EXIT_FAILURE, StartupError
+from relay_gateway.server import worker
+from relay_gateway.web.asgi import create_app
 
 if TYPE_CHECKING:
     from hypercorn.config import Sockets
 
-    from .settings import GatewaySettings
+    from relay_gateway.settings import GatewaySettings
 
 __all__ = ["serve"]
 
@@ -41,7 +40,7 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     config = _configuration(settings)
     sockets = _listen(config, settings)
     application = wrap_app(create_app(settings), config.wsgi_max_body_size, "asgi")
-    await hypercorn_worker.serve(
+    await worker.serve(
         application, config, sockets=sockets, shutdown_trigger=stop.wait, task_status=task_status
     )
 

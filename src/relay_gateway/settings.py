@@ -3,10 +3,9 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from relay_program.log import LogSettings
-from relay_program.target import LAST_PORT, Target
-
-from .relay import Limits
+from relay_common.log import LogSettings
+from relay_common.target import LAST_PORT, Target
+from relay_gateway.relay.relay import Limits
 
 __all__ = ["GatewaySettings"]
 

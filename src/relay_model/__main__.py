@@ -13,17 +13,17 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from relay_common.cli import fail, parse_settings
+from relay_common.errors import StartupError
+from relay_common.log import configure_logging
 from relay_model.settings import ModelSettings
-from relay_program.cli import fail, parse_settings
-from relay_program.errors import StartupError
-from relay_program.log import configure_logging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = ["main"]
 
-_COMMANDS = {"ask": "relay_model.ask", "backends": "relay_model.listing"}
+_COMMANDS = {"ask": "relay_model.commands.ask", "backends": "relay_model.commands.backends_command"}
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
@@ -49,11 +49,11 @@ def _serve(settings: ModelSettings) -> int:
     # --help and a wrong flag are answered without the third of a second that these take.
     import anyio  # noqa: PLC0415
 
+    from relay_common.gc_tuning import tune_gc  # noqa: PLC0415
+    from relay_common.running import run  # noqa: PLC0415
     from relay_model.serving import serve  # noqa: PLC0415
-    from relay_program.collector import settle  # noqa: PLC0415
-    from relay_program.running import run  # noqa: PLC0415
 
-    settle()
+    tune_gc()
     drain = anyio.Event()
     return run(partial(serve, settings, drain=drain), on_terminate=drain.set)
 

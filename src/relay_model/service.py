@@ -9,11 +9,11 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from grpclib_anyio.betterproto import maker
 
-from grpclib_anyio.messages import maker
+from relay_model.accounting import Metrics, RequestLog
+from relay_model.admission import Admission
 from relay_model.errors import BackendError
-from relay_model.measure import Measure, Metrics
-from relay_model.turns import Turns
 from relay_proto.ai import AiServiceBase, FinishReason, GenerateResponse, Usage
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from relay_model.backends import Backend, Pieces
+    from relay_model.backends.protocol import Backend, Pieces
     from relay_model.outcome import Outcome
     from relay_proto.ai import GenerateRequest
 
@@ -38,16 +38,16 @@ _response = maker(GenerateResponse)
 class AiService(AiServiceBase):
     """Answers ``Generate`` with what a backend says."""
 
-    def __init__(self, backend: "Backend | None" = None, turns: Turns | None = None) -> None:
+    def __init__(self, backend: "Backend | None" = None, turns: Admission | None = None) -> None:
         """Answer with a backend that is open, or say that it is not until it is.
 
         Args:
-            backend: answers prompts; may be given later, see :meth:`begin_nowait`.
+            backend: answers prompts; may be given later, see :meth:`begin`.
             turns: how many of them at a time.
 
         """
         self._backend = backend
-        self._turns = turns or Turns()
+        self._turns = turns or Admission()
         self._stopped_from = math.inf
         self.metrics = Metrics(self._turns)
 
@@ -55,11 +55,11 @@ class AiService(AiServiceBase):
         """Answer a prompt with its text in pieces and then a last message that says ``done``."""
         return Answer(self._respond(generate_request))
 
-    def begin_nowait(self, backend: "Backend") -> None:
+    def begin(self, backend: "Backend") -> None:
         """Answer with ``backend`` from now on."""
         self._backend = backend
 
-    def stop_nowait(self, grace: float = 0.0) -> None:
+    def stop(self, grace: float = 0.0) -> None:
         """Take every cancellation as the end of the service, for the log.
 
         Args:
@@ -75,7 +75,7 @@ class AiService(AiServiceBase):
         No task and no scope is held across the yield but those of the backend's own context.
         """
         deadline = anyio.current_effective_deadline()
-        measure = Measure(request.session_id, self.metrics)
+        measure = RequestLog(request.session_id, self.metrics)
         cause, status = "model_error", Status.INTERNAL
         try:
             backend = self._ready_for(request)
@@ -154,7 +154,7 @@ def _last_message(outcome: "Outcome") -> GenerateResponse:
 class _Responses:
     """A backend's pieces as messages, and the last message after them."""
 
-    def __init__(self, pieces: "Pieces", measure: Measure) -> None:
+    def __init__(self, pieces: "Pieces", measure: RequestLog) -> None:
         self._pieces = pieces
         self._measure = measure
         self._is_done = False

@@ -16,24 +16,24 @@ from typing import TYPE_CHECKING
 
 import anyio
 from grpclib.events import RecvRequest, listen
-from structlog.stdlib import get_logger
-
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.health import Health, ServingStatus
 from grpclib_anyio.server import Server
-from relay_model import scrape
-from relay_model.backends import open_backend
+from structlog.stdlib import get_logger
+
+from relay_common.errors import EXIT_FAILURE, StartupError, startup_error
+from relay_common.trace import join_trace
+from relay_model import metrics_server
+from relay_model.admission import Admission
+from relay_model.backends.registry import open_backend
 from relay_model.service import AiService
-from relay_model.turns import Turns
-from relay_program.errors import EXIT_FAILURE, StartupError, startup_error
-from relay_program.trace import join_trace
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
-
     from grpclib_anyio.server import BoundAddress
+
     from relay_model.settings import ModelSettings
 
 __all__ = ["serve"]
@@ -90,7 +90,7 @@ class _Parts:
         self._settings = settings
         self._drain = drain
         self._started = started
-        self._service = AiService(turns=Turns(settings.max_concurrent, settings.max_queued))
+        self._service = AiService(turns=Admission(settings.max_concurrent, settings.max_queued))
         self._health = Health(dict.fromkeys(("", _SERVICE), ServingStatus.NOT_SERVING))
         self._server = Server([self._service, self._health], config=_configuration(settings))
         listen(self._server, RecvRequest, _bind_trace)
@@ -113,7 +113,7 @@ class _Parts:
         try:
             await anyio.sleep_forever()
         finally:
-            self._service.stop_nowait()
+            self._service.stop()
             self._body.cancel()
 
     async def _run_body(self) -> None:
@@ -135,7 +135,10 @@ class _Parts:
         if settings.metrics_port is not None:
             with _listening(host, settings.metrics_port):
                 await parts.start(
-                    scrape.serve, self._service.metrics.registry, host, settings.metrics_port
+                    metrics_server.serve,
+                    self._service.metrics.registry,
+                    host,
+                    settings.metrics_port,
                 )
         if self._drain is not None:
             parts.start_soon(self._drain_when_asked, self._drain)
@@ -144,8 +147,8 @@ class _Parts:
     async def _hold_backend(self, addresses: "Sequence[BoundAddress]") -> None:
         with self._backend_needed:
             async with open_backend(self._settings) as backend:
-                self._service.begin_nowait(backend)
-                self._health.set_all_nowait(ServingStatus.SERVING)
+                self._service.begin(backend)
+                self._health.set_all(ServingStatus.SERVING)
                 _log.info("serving", backend=self._settings.backend, addresses=list(addresses))
                 self._started.started(addresses)
                 await anyio.sleep_forever()
@@ -154,9 +157,9 @@ class _Parts:
         await drain.wait()
         grace = self._settings.drain_seconds
         _log.info("draining", seconds=grace)
-        self._health.shutdown_nowait()
-        self._service.stop_nowait(grace)
-        self._server.drain_nowait(grace)
+        self._health.shutdown()
+        self._service.stop(grace)
+        self._server.drain(grace)
 
 
 def _configuration(settings: "ModelSettings") -> Configuration:

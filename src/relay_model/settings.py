@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from relay_model.backends import BACKENDS, installed_backends, is_known
-from relay_program.log import LogSettings
-from relay_program.target import LAST_PORT
+from relay_common.log import LogSettings
+from relay_common.target import LAST_PORT
+from relay_model.backends.registry import BACKENDS, installed_backends, is_known
 
 __all__ = ["ModelSettings"]
 

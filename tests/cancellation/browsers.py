@@ -18,7 +18,7 @@ from h2.errors import ErrorCodes
 
 from tests.cancellation.journal import Journal
 from tests.cancellation.network import Link
-from tests.relay_gateway.event_stream import Event, Parser
+from tests.support.event_stream import Event, Parser
 
 TARGET = "/api/ai/stream?format=json&prompt=hi&session_id="
 
@@ -103,7 +103,7 @@ class Browser(ABC):
     def close(self) -> None:
         """Close the connection."""
         self._leave("closes")
-        self._stream.close_nowait()
+        self._stream.close()
 
     def half_close(self) -> None:
         """Send nothing more, and go on reading."""
@@ -115,7 +115,7 @@ class Browser(ABC):
     def reset(self) -> None:
         """Break the connection."""
         self._leave("resets")
-        self._stream.close_nowait()
+        self._stream.close()
         self.link.reset()
 
     def cut(self) -> None:

@@ -9,19 +9,19 @@ from itertools import chain, count, repeat
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from grpclib_anyio.config import Configuration
+from harness.scheduling import run_seeded
 from hyperframe.frame import RstStreamFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from grpclib_anyio.config import Configuration
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.cancellation.browsers import Browser, Exchange, Http2
 from tests.cancellation.journal import Entry
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Step
 from tests.cancellation.world import World, open_world
-from tests.relay_gateway.event_stream import Event
-from tests.relay_gateway.models import SECRET
-from tests.scheduling import run_seeded
+from tests.support.event_stream import Event
+from tests.support.models import SECRET
 
 #: Before anything else that is bounded in time, where the deadline is the ending, and after.
 DEADLINE, LATER = 10.0, 180.0

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import trio
+from grpclib_anyio._fast.trio_stream import TrySendStream
+from grpclib_anyio.testing import FrameParser
 from h2.errors import ErrorCodes
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
-
-from grpclib_anyio.on_trio import PromptStream
-from grpclib_anyio.testing import FrameParser
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class Journal:
         return "\n".join(map(str, self.entries))
 
 
-class WatchedStream(PromptStream):
+class WatchedStream(TrySendStream):
     """Notes the HTTP/2 frames that pass a byte stream, each before anybody else sees it."""
 
-    def __init__(self, stream: PromptStream, journal: Journal, where: str) -> None:
+    def __init__(self, stream: TrySendStream, journal: Journal, where: str) -> None:
         """Wrap ``stream``."""
         self._stream = stream
         self._journal = journal

@@ -7,7 +7,8 @@
 import re
 from collections.abc import Iterator
 
-from grpclib_anyio.connection import Connection, ConnectionStatistics
+from grpclib_anyio._connection.connection import Connection, ConnectionStatistics
+
 from tests.cancellation.world import World
 
 _NOTHING = ConnectionStatistics(streams=0, waiting_for_slot=0, unsent_bytes=0)
@@ -33,11 +34,11 @@ def leftovers(world: World) -> list[str]:
 def _in_the_channel(world: World) -> Iterator[str]:
     if (statistics := world.channel.statistics()) != _NOTHING:
         yield f"the channel holds {statistics}"
-    if alarms := len(world.channel._connector.alarms):
-        yield f"{alarms} deadlines are waited for"
+    if timers := len(world.channel._connector.timers):
+        yield f"{timers} deadlines are waited for"
     for connection in world.channel._connector.connections:
-        if connection._slots.taken:
-            yield f"{connection._slots.taken} slots are taken"
+        if connection._stream_limit.taken:
+            yield f"{connection._stream_limit.taken} slots are taken"
     for connection in world.served:
         # What was queued on a connection that is lost goes with it, if it is known to be lost.
         if (

@@ -7,9 +7,9 @@ from functools import partial
 import trio
 from anyio.abc import ByteStream
 from grpclib.exceptions import GRPCError
-
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.server import Server
+
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
 from tests.cancellation.journal import Journal, WatchedStream
 from tests.cancellation.network import AnyioEnd, Link
@@ -142,7 +142,7 @@ class Models:
     def drain(self, grace: float) -> None:
         """Replace the process by another one: GOAWAY, and at most ``grace`` seconds for calls."""
         self._journal.note("model", f"is drained within {grace:g} s")
-        self._host.drain_nowait(grace)
+        self._host.drain(grace)
         self._host = self._new_host()
 
     def cut(self) -> None:

@@ -14,9 +14,8 @@ from typing import Protocol
 
 import anyio
 import trio
-
-from grpclib_anyio.on_trio import PromptStream
-from grpclib_anyio.wakeup import Wakeup
+from grpclib_anyio._base.notify import Notify
+from grpclib_anyio._fast.trio_stream import TrySendStream
 
 #: What the buffers of both sockets and the way between them hold.
 BUFFER_SIZE = 65_536
@@ -61,7 +60,7 @@ class _Direction:
         self.held_until = -inf
         self.is_lost = False
         self.is_ended = False
-        self.changed = Wakeup()
+        self.changed = Notify()
 
     def put(self, data: bytes) -> None:
         self.used += len(data)
@@ -109,7 +108,7 @@ class End(trio.abc.HalfCloseableStream):
     def __init__(self, incoming: _Direction, outgoing: _Direction) -> None:
         """Join two directions; see :class:`Link`."""
         self.peer: End
-        self.socket = _Socket(next(_numbers), self.close_nowait)
+        self.socket = _Socket(next(_numbers), self.close)
         self.is_closed = False
         #: The bytes of the send that waits for room.
         self.sending = b""
@@ -182,10 +181,10 @@ class End(trio.abc.HalfCloseableStream):
 
     async def aclose(self) -> None:
         """Close this end."""
-        self.close_nowait()
+        self.close()
         await trio.lowlevel.checkpoint()
 
-    def close_nowait(self) -> None:
+    def close(self) -> None:
         """Close this end; with bytes unread that is a reset, as it is for a socket."""
         if self.is_closed:
             return
@@ -263,7 +262,7 @@ class _Socket:
         return self._number
 
 
-class AnyioEnd(PromptStream):
+class AnyioEnd(TrySendStream):
     """An end of a link as anyio's kind of stream."""
 
     def __init__(self, end: End) -> None:
@@ -349,7 +348,7 @@ class Link:
         return self.near.is_closed and self.far.is_closed
 
 
-async def _wait(changed: Wakeup, until: float) -> None:
+async def _wait(changed: Notify, until: float) -> None:
     """Wait for a change, or for a time that is known to bring one."""
     with trio.CancelScope(deadline=until):
         await changed.wait()

@@ -16,17 +16,17 @@ from random import Random
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from grpclib_anyio.config import Configuration
 from h2.errors import ErrorCodes
+from harness.scheduling import run_seeded
 from hyperframe.frame import RstStreamFrame
 from trio.testing import MockClock
 
-from grpclib_anyio.config import Configuration
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http2
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Call, Step
 from tests.cancellation.world import open_world
-from tests.relay_gateway.models import SECRET
-from tests.scheduling import run_seeded
+from tests.support.models import SECRET
 
 __all__ = ["Run", "simulate"]
 

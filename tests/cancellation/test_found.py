@@ -2,11 +2,11 @@
 
 import pytest
 import trio
+from harness.scheduling import run_seeded
 from trio.testing import MockClock
 
 from tests.cancellation.browsers import Browser, Exchange, Http2
 from tests.cancellation.world import World, open_world
-from tests.scheduling import run_seeded
 
 KIB = 1024
 #: hypercorn's, for a connection without a request.

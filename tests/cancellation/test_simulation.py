@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from grpclib_anyio._connection.connection import Connection
 
-from grpclib_anyio.connection import Connection
-from relay_gateway.relay import Relay
+from relay_gateway.relay.relay import Relay
 from tests.cancellation.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +54,7 @@ def _give_nothing(*_arguments: object) -> bytes:
 
 
 def test_a_reset_that_is_not_sent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "reset_nowait", _do_nothing)
+    monkeypatch.setattr(Connection, "reset", _do_nothing)
     assert any(simulate(seed).failures for seed in range(FOUND_WITHIN))
 
 

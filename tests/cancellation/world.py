@@ -15,21 +15,21 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from unittest import mock
 
+import grpclib_anyio.server
 import trio
+from grpclib_anyio._connection.connection import Connection
+from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
+from grpclib_anyio.testing import ChannelOver
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from structlog.testing import capture_logs
 
-import grpclib_anyio.server
-import relay_gateway.relay
-from grpclib_anyio.client import Channel
-from grpclib_anyio.config import Configuration
-from grpclib_anyio.connection import Connection
-from grpclib_anyio.testing import ChannelOver
-from relay_gateway import hypercorn_accept, hypercorn_trio, hypercorn_worker
-from relay_gateway.app import create_app
-from relay_gateway.relay import Relay
+import relay_gateway.relay.relay
+from relay_gateway.relay.relay import Relay
+from relay_gateway.server import accept, tcp, worker
 from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.asgi import create_app
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http1, Http2
 from tests.cancellation.journal import Journal
 from tests.cancellation.models import Models
@@ -162,7 +162,7 @@ class World:
         config.errorlog = logging.getLogger("hypercorn.error")
         with self._on_the_network():
             self.application = create_app(self.settings)
-            await hypercorn_worker.serve(
+            await worker.serve(
                 wrap_app(self.application, config.wsgi_max_body_size, "asgi"),
                 config,
                 sockets=Sockets([], [], []),
@@ -179,11 +179,11 @@ class World:
         in_os = _Replacing(os, write=self._write)
         with ExitStack() as patches:
             for place, names in (
-                (hypercorn_accept, {"trio": in_trio}),
-                (hypercorn_trio, {"os": in_os}),
+                (accept, {"trio": in_trio}),
+                (tcp, {"os": in_os}),
                 # The application makes its channel itself, and so its settings are the real ones.
                 (sys.modules[create_app.__module__], {"Channel": self._channel_to}),
-                (relay_gateway.relay, {"Relay": self._relay}),
+                (relay_gateway.relay.relay, {"Relay": self._relay}),
                 (grpclib_anyio.server, {"Connection": self._served}),
             ):
                 patches.enter_context(mock.patch.dict(place.__dict__, names))

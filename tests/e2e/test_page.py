@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.programs import Program, run_module
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.e2e.browsing import ELSEWHERE, Visit, visit
-from tests.e2e.programs import Program, run_gateway, run_module
-from tests.e2e.scripted_model import AWKWARD_TOKENS, FLOOD_TOKENS
+from tests.support.browsing import ELSEWHERE, Visit, visit
+from tests.support.gateway_program import run_gateway
+from tests.support.scripted_model import AWKWARD_TOKENS, FLOOD_TOKENS
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +46,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def model() -> Iterator[Program]:
-    with run_module("tests.e2e.scripted_model") as program:
+    with run_module("tests.support.scripted_model") as program:
         yield program
 
 

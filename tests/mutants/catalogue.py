@@ -12,57 +12,57 @@ WITHOUT_MUTANT = {
     22: "of Quart's test client: the tests do not use it",
 }
 
-_RELAY = "src/relay_gateway/relay.py"
-_BODY = "src/relay_gateway/body.py"
-_APP = "src/relay_gateway/app.py"
-_SSE = "src/relay_gateway/sse.py"
-_RECORD = "src/relay_gateway/record.py"
-_HYPERCORN = "src/relay_gateway/hypercorn_trio.py"
-_PAGE = "src/relay_gateway/static/app.js"
-_CONNECTION = "src/grpclib_anyio/connection.py"
-_CONNECTOR = "src/grpclib_anyio/connector.py"
-_CLIENT_CALL = "src/grpclib_anyio/client_call.py"
-_CLIENT = "src/grpclib_anyio/client.py"
-_SERVER_CALL = "src/grpclib_anyio/server_call.py"
-_MESSAGE_STREAM = "src/grpclib_anyio/message_stream.py"
-_SLOTS = "src/grpclib_anyio/slots.py"
-_STUBS = "src/grpclib_anyio/betterproto_stubs.py"
-_COMPAT = "src/grpclib_anyio/betterproto_compat.py"
-_KEEPALIVE = "src/grpclib_anyio/keepalive.py"
-_ERRORS = "src/grpclib_anyio/errors.py"
-_SERVER = "src/grpclib_anyio/server.py"
-_HTTP2 = "src/grpclib_anyio/http2.py"
-_ON_TRIO = "src/grpclib_anyio/on_trio.py"
+_RELAY = "src/relay_gateway/relay/relay.py"
+_BODY = "src/relay_gateway/web/body.py"
+_APP = "src/relay_gateway/web/asgi.py"
+_SSE = "src/relay_gateway/relay/sse.py"
+_RECORD = "src/relay_gateway/web/accounting.py"
+_HYPERCORN = "src/relay_gateway/server/tcp.py"
+_PAGE = "src/relay_gateway/web/static/app.js"
+_CONNECTION = "packages/grpclib-anyio/src/grpclib_anyio/_connection/connection.py"
+_CONNECTOR = "packages/grpclib-anyio/src/grpclib_anyio/_channel/connector.py"
+_CLIENT_CALL = "packages/grpclib-anyio/src/grpclib_anyio/_call/client.py"
+_CLIENT = "packages/grpclib-anyio/src/grpclib_anyio/client.py"
+_SERVER_CALL = "packages/grpclib-anyio/src/grpclib_anyio/_call/server.py"
+_MESSAGE_STREAM = "packages/grpclib-anyio/src/grpclib_anyio/_stream/stream.py"
+_SLOTS = "packages/grpclib-anyio/src/grpclib_anyio/_connection/stream_limit.py"
+_STUBS = "packages/grpclib-anyio/src/grpclib_anyio/betterproto/stubs.py"
+_COMPAT = "packages/grpclib-anyio/src/grpclib_anyio/betterproto/handlers.py"
+_KEEPALIVE = "packages/grpclib-anyio/src/grpclib_anyio/_connection/keepalive.py"
+_ERRORS = "packages/grpclib-anyio/src/grpclib_anyio/_base/errors.py"
+_SERVER = "packages/grpclib-anyio/src/grpclib_anyio/server.py"
+_HTTP2 = "packages/grpclib-anyio/src/grpclib_anyio/_connection/http2.py"
+_ON_TRIO = "packages/grpclib-anyio/src/grpclib_anyio/_base/trio_io.py"
 _SERVICE = "src/relay_model/service.py"
 _SERVING = "src/relay_model/serving.py"
-_HTTP_CLIENT = "src/relay_model/backends/http_client.py"
-_GENERATORS = "src/relay_model/backends/generators.py"
-_GENERATION = "src/relay_model/backends/generation.py"
-_HEALTH = "src/grpclib_anyio/health.py"
-_ASK = "src/relay_model/ask.py"
+_HTTP_CLIENT = "src/relay_model/backends/providers/http_client.py"
+_GENERATORS = "src/relay_model/backends/providers/generators.py"
+_GENERATION = "src/relay_model/backends/local/llama_answer.py"
+_HEALTH = "packages/grpclib-anyio/src/grpclib_anyio/health.py"
+_ASK = "src/relay_model/commands/ask.py"
 
-_TEST_RELAY = "tests/relay_gateway/test_relay.py::"
-_TEST_APP = "tests/relay_gateway/test_app.py::"
-_TEST_SSE = "tests/relay_gateway/test_sse.py::"
-_TEST_HYPERCORN = "tests/relay_gateway/test_hypercorn_trio.py::"
-_TEST_IDLE = "tests/relay_gateway/test_idle_connections.py::"
-_TEST_PROGRAMS = "tests/relay_gateway/test_programs.py::"
+_TEST_RELAY = "tests/gateway/test_relay.py::"
+_TEST_APP = "tests/gateway/test_app.py::"
+_TEST_SSE = "tests/gateway/test_sse.py::"
+_TEST_HYPERCORN = "tests/gateway/test_tcp.py::"
+_TEST_IDLE = "tests/gateway/test_idle_connections.py::"
+_TEST_PROGRAMS = "tests/gateway/test_programs.py::"
 _TEST_MATRIX = "tests/cancellation/test_matrix.py::"
 _TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_PAGE = "tests/e2e/test_page.py::"
-_TEST_CLIENT = "tests/grpclib_anyio/test_client.py::"
-_TEST_RESETS = "tests/grpclib_anyio/test_resets.py::"
-_TEST_CONNECTION = "tests/grpclib_anyio/test_connection.py::"
-_TEST_GARBAGE = "tests/grpclib_anyio/test_garbage.py::"
-_TEST_SERVER = "tests/grpclib_anyio/test_server.py::"
-_TEST_STUBS = "tests/grpclib_anyio/test_stubs.py::"
-_TEST_WAITS = "tests/grpclib_anyio/test_waits.py::"
-_TEST_FLOW = "tests/grpclib_anyio/test_flow_control.py::"
-_TEST_KEEPALIVE = "tests/grpclib_anyio/test_keepalive.py::"
-_TEST_PROVIDERS = "tests/relay_model/providers/test_cancellation.py::"
-_TEST_SERVICE = "tests/relay_model/test_service.py::"
-_TEST_SERVING = "tests/relay_model/test_serving.py::"
-_TEST_ASK = "tests/relay_model/test_ask.py::"
+_TEST_CLIENT = "packages/grpclib-anyio/tests/test_client.py::"
+_TEST_RESETS = "packages/grpclib-anyio/tests/test_resets.py::"
+_TEST_CONNECTION = "packages/grpclib-anyio/tests/test_connection.py::"
+_TEST_GARBAGE = "packages/grpclib-anyio/tests/test_garbage.py::"
+_TEST_SERVER = "packages/grpclib-anyio/tests/test_server.py::"
+_TEST_STUBS = "packages/grpclib-anyio/tests/test_stubs.py::"
+_TEST_WAITS = "packages/grpclib-anyio/tests/test_waits.py::"
+_TEST_FLOW = "packages/grpclib-anyio/tests/test_flow_control.py::"
+_TEST_KEEPALIVE = "packages/grpclib-anyio/tests/test_keepalive.py::"
+_TEST_PROVIDERS = "tests/model/providers/test_cancellation.py::"
+_TEST_SERVICE = "tests/model/test_service.py::"
+_TEST_SERVING = "tests/model/test_serving.py::"
+_TEST_ASK = "tests/model/test_ask.py::"
 
 MUTANTS = [
     # -- scopes and generators --------------------------------------------------------------------
@@ -116,7 +116,7 @@ None
         3,
         "a stub's answer that is closed keeps its call",
         _STUBS,
-        right="        self._end()\n        self._call.release_nowait()\n\n    async def _start",
+        right="        self._end()\n        self._call.release()\n\n    async def _start",
         wrong="        self._end()\n\n    async def _start",
         tests=(f"{_TEST_STUBS}test_left_with_aclosing", f"{_TEST_STUBS}test_left_by_break"),
     ),
@@ -126,7 +126,7 @@ None
         _GENERATION,
         right="with anyio.move_on_after(self._stop_seconds, shield=True):",
         wrong="with anyio.move_on_after(self._stop_seconds):",
-        tests=("tests/relay_model/test_generation.py",),
+        tests=("tests/model/test_llama_answer.py",),
     ),
     Mutant(
         4,
@@ -168,7 +168,7 @@ None
         7,
         "a call that is left resets nothing",
         _MESSAGE_STREAM,
-        right="        self._wire.reset_nowait(self, code)\n        self._inbox.clear()",
+        right="        self._wire.reset(self, code)\n        self._inbox.clear()",
         wrong="        self._inbox.clear()",
         tests=(f"{_TEST_CLIENT}test_cancel_while_the_server_thinks",),
     ),
@@ -176,8 +176,8 @@ None
         7,
         "a call that is left is reset with NO_ERROR",
         _MESSAGE_STREAM,
-        right="def release_nowait(self, code: ErrorCodes = ErrorCodes.CANCEL)",
-        wrong="def release_nowait(self, code: ErrorCodes = ErrorCodes.NO_ERROR)",
+        right="def release(self, code: ErrorCodes = ErrorCodes.CANCEL)",
+        wrong="def release(self, code: ErrorCodes = ErrorCodes.NO_ERROR)",
         tests=(f"{_TEST_CLIENT}test_cancel_in_mid_stream",),
     ),
     Mutant(
@@ -226,15 +226,15 @@ self._window.credit(size)):
         9,
         "a call writes to the socket itself",
         _MESSAGE_STREAM,
-        right="        self._wire.send_nowait(self)\n\n    def resend_nowait",
+        right="        self._wire.schedule(self)\n\n    def resend",
         wrong="""\
-        self._wire.send_nowait(self)
+        self._wire.schedule(self)
         self._wire._fill()
         if data := self._wire._h2.data_to_send():
             await self._wire.transport.send(data)
 
-    def resend_nowait""",
-        tests=("tests/grpclib_anyio/test_checkpoints.py",),
+    def resend""",
+        tests=("packages/grpclib-anyio/tests/test_checkpoints.py",),
     ),
     Mutant(
         9,
@@ -242,7 +242,7 @@ self._window.credit(size)):
         _ON_TRIO,
         right="        if self._is_sending:\n            return 0\n",
         wrong="",
-        tests=("tests/grpclib_anyio/test_on_trio.py::test_what_is_sent_by_a_plain_call",),
+        tests=("packages/grpclib-anyio/tests/test_trio_io.py::test_what_is_sent_by_a_plain_call",),
     ),
     Mutant(
         10,
@@ -263,7 +263,7 @@ self._window.credit(size)):
         right="""\
         except BaseException:
             del self._queue[turn]
-            self.admit_nowait()
+            self.admit()
             raise""",
         wrong="""\
         except BaseException:
@@ -276,7 +276,7 @@ self._window.credit(size)):
         _SLOTS,
         right="""\
             del self._queue[turn]
-            self.admit_nowait()
+            self.admit()
             raise""",
         wrong="""\
             del self._queue[turn]
@@ -363,14 +363,14 @@ self._window.credit(size)):
         17,
         "nobody takes note of http.disconnect",
         _RECORD,
-        right='self.has_left = self.has_left or message["type"] == "http.disconnect"',
-        wrong="self.has_left = self.has_left or False",
+        right='self.disconnected = self.disconnected or message["type"] == "http.disconnect"',
+        wrong="self.disconnected = self.disconnected or False",
         tests=(f"{_TEST_APP}test_browser_that_leaves_is_recorded",),
     ),
     Mutant(
         18,
         "Quart's own timeout",
-        "src/relay_gateway/http_connection.py",
+        "src/relay_gateway/web/http_connection.py",
         right=" and isinstance(response.response, RelayBody):",
         wrong=" and response.response is None:",
         tests=(f"{_TEST_APP}test_answer_may_take_longer_than_a_minute",),
@@ -395,7 +395,7 @@ self._window.credit(size)):
         21,
         "a failure of the model ends the stream without an event",
         _RELAY,
-        right="            return ending_of(error)",
+        right="            return outcome_of(error)",
         wrong="            raise",
         tests=(f"{_TEST_RELAY}test_status_becomes_a_message_for_a_person",),
     ),
@@ -485,7 +485,7 @@ self._window.credit(size)):
         "a shield around the exit of a task group",
         _CONNECTION,
         right="""\
-        self._tasks.cancel_scope.shield = True  # bounded: close_nowait has set a deadline
+        self._tasks.cancel_scope.shield = True  # bounded: close has set a deadline
         # Not told of the body's exception, the task group does not wrap it in a group.
         await self._tasks.__aexit__(None, None, None)""",
         wrong="""\
@@ -529,7 +529,7 @@ self._window.credit(size)):
             ),
         ),
         tests=(
-            "tests/grpclib_anyio/test_checkpoints.py",
+            "packages/grpclib-anyio/tests/test_checkpoints.py",
             f"{_TEST_FLOW}test_large_message_and_a_reset_in_one_read",
         ),
     ),
@@ -689,7 +689,7 @@ self._window.credit(size)):
         _HYPERCORN,
         right='            self.__dict__.pop("protocol", None)',
         wrong="            pass",
-        tests=("tests/relay_gateway/test_connection_garbage.py",),
+        tests=("tests/gateway/test_connection_garbage.py",),
     ),
     Mutant(
         49,
@@ -702,7 +702,7 @@ self._window.credit(size)):
     Mutant(
         50,
         "the timer of an idle connection is restarted by a task that is cancelled",
-        "src/relay_gateway/hypercorn_idle.py",
+        "src/relay_gateway/server/idle.py",
         right="        self._count_to(trio.current_time() + self._seconds)",
         wrong="""\
         await trio.lowlevel.checkpoint()
@@ -758,9 +758,7 @@ self._window.credit(size)):
             with trio.move_on_after(_LAST_WRITE_SECONDS):
                 await super()._close()""",
         wrong="            await super()._close()",
-        tests=(
-            "tests/relay_gateway/test_stalled_browser.py::test_good_bye_of_tls_holds_up_no_end",
-        ),
+        tests=("tests/gateway/test_stalled_browser.py::test_good_bye_of_tls_holds_up_no_end",),
     ),
     Mutant(
         55,
@@ -793,7 +791,7 @@ self._window.credit(size)):
         57,
         "the model is reset when it is the reader's turn",
         _RELAY,
-        right="            self._open_call.release_nowait()",
+        right="            self._open_call.release()",
         wrong="            pass",
         tests=(f"{_TEST_RELAY}test_model_is_reset_before_a_task_of_the_request_runs",),
     ),

@@ -13,7 +13,7 @@ import h11
 import trio
 from hyperframe.frame import PingFrame, PriorityFrame, WindowUpdateFrame
 
-from tests.relay_gateway.browsers import SMALL_BUFFER, Http1, http1, http2
+from tests.support.browsers import SMALL_BUFFER, Http1, http1, http2
 
 __all__ = ["POLITE", "REBUFFED", "RUDE", "Way"]
 
@@ -140,7 +140,7 @@ async def _send_too_large_a_body(origin: str) -> None:
 
 async def _send_frames_that_make_no_sense(origin: str) -> None:
     async with http2(origin) as browser:
-        await browser.until_status(await browser.send(_ask(_LONG, "nonsense")))
+        await browser.until_status(await browser.send(_ask(_LONG, "malformed_response")))
         numbers = range(3, 2101, 2)
         await browser.send_frames(PriorityFrame(number, stream_weight=1) for number in numbers)
         await browser.until_closed()

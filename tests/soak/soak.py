@@ -12,10 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 
 import trio
+from harness.programs import Program, run_module
 
-from tests.e2e.programs import Program, run_gateway, run_module
-from tests.relay_gateway.browsers import http1
 from tests.soak.rude import POLITE, REBUFFED, RUDE, Way
+from tests.support.browsers import http1
+from tests.support.gateway_program import run_gateway
 
 __all__ = ["Footprint", "Report", "soak"]
 

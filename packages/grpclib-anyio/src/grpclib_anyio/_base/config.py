@@ -1,0 +1,131 @@
+"""What can be set on a channel or a server: grpclib's ``Configuration`` and our bounds."""
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from grpclib.config import Configuration as GrpclibConfiguration
+
+from grpclib_anyio._base.rate_limit import Rate
+
+__all__ = ["Configuration"]
+
+_HTTP2_DEFAULT_WINDOW = 65_535
+_KIB = 1024
+_MIB = 1024 * 1024
+
+
+def _check_compression(name: str, value: object) -> None:
+    if value not in {None, "gzip"}:
+        raise ValueError(f'"{name}" should be "gzip" or None')
+
+
+def _check_not_negative(name: str, value: float) -> None:
+    if value < 0:
+        raise ValueError(f'"{name}" should not be negative')
+
+
+@dataclass(frozen=True)
+class Configuration(GrpclibConfiguration):
+    """grpclib's configuration with this transport's bounds added.
+
+    Times are in seconds, sizes in bytes. The fields inherited from grpclib keep their meaning;
+    only the default of the stream window differs, because a window is memory that one slow
+    reader can fill.
+    """
+
+    #: Bytes of one stream that wait here unread before its sender has to stop.
+    http2_stream_window_size: int = _HTTP2_DEFAULT_WINDOW
+    #: A larger message from the peer ends its call with RESOURCE_EXHAUSTED.
+    max_message_size: int = 4 * _MIB
+    #: Calls that a client may have open on one connection; more wait at the client, and one that
+    #: does not wait is refused (REFUSED_STREAM). A handler whose call is over may still clean up:
+    #: a call beyond twice as many handlers is refused as well.
+    max_concurrent_streams: int = 1000
+    #: Calls of a client that wait until the server's limit admits them; one more fails with
+    #: RESOURCE_EXHAUSTED, at once and unsent.
+    max_waiting_streams: int = 10_000
+    #: Bytes of one HEADERS as RFC 9113 § 6.5.2 counts them, announced to the peer. The state of
+    #: header compression does not survive more: the connection ends, with ENHANCE_YOUR_CALM.
+    max_header_list_size: int = 64 * _KIB
+    #: Calls that a client makes in vain: reset before their answer began, or refused. Beyond it
+    #: the client's connection ends with GOAWAY(ENHANCE_YOUR_CALM), as with the floods below
+    #: (CVE-2023-44487, rapid reset). A relay cancels a thousand calls at once when its users
+    #: leave, five times over if they come back; an attack goes on at many thousands a second.
+    max_resets: Rate = field(default=Rate(per_second=500, burst=5_000))
+    #: PING frames and answers to pings. There are peers that measure the connection with a PING
+    #: for each round trip while data flows, so this is far above keepalive, which has its own
+    #: limit (``http2_max_ping_strikes``). CVE-2019-9512.
+    max_pings: Rate = field(default=Rate(per_second=5_000, burst=10_000))
+    #: SETTINGS frames and their acknowledgements. A peer changes a window now and then.
+    #: CVE-2019-9515.
+    max_settings: Rate = field(default=Rate(per_second=10, burst=100))
+    #: DATA frames without data that end nothing, and frames of unknown type. CVE-2019-9518.
+    max_empty_frames: Rate = field(default=Rate(per_second=100, burst=1_000))
+    #: Bytes of one stream that wait here to be sent before ``send_message`` waits.
+    max_outbox_size: int = 65_536
+    #: Bytes of frames that wait for a peer that does not read; more ends the connection.
+    max_write_buffer_size: int = _MIB
+    #: Plain frames are not shown to h2, which saves most of what they cost; see
+    #: ``received_frames``. Nothing else depends on it.
+    reads_data_past_h2: bool = True
+    #: How messages are compressed: not at all, or those that gzip makes smaller. A server does it
+    #: only for clients that accept it. What the peer compresses is read in either case.
+    compression: Literal["gzip"] | None = field(
+        default=None, metadata={"validate": _check_compression}
+    )
+    #: Until a new connection is ready for use: TCP, TLS, the peer's SETTINGS.
+    connect_timeout: float = 20.0
+    #: From the start of a failed attempt to connect to that of the next; 1.6 times as long after
+    #: each further failure, give or take a fifth, and as at first after a success. Calls made in
+    #: between fail with UNAVAILABLE at once, or wait if ``wait_for_ready``. With 0 every call
+    #: tries.
+    initial_backoff: float = field(default=1.0, metadata={"validate": _check_not_negative})
+    #: What that grows to at most.
+    max_backoff: float = field(default=120.0, metadata={"validate": _check_not_negative})
+    #: A channel's calls wait for a connection, until their deadline (DEADLINE_EXCEEDED), instead
+    #: of failing with UNAVAILABLE when an attempt has failed. Needs a backoff above 0.
+    wait_for_ready: bool = False
+    #: Bytes of messages that a call holds until the response's headers, so that it can be made
+    #: again if the server has not processed it; one that has sent more fails in that case.
+    max_retry_buffer_size: int = field(default=65_536, metadata={"validate": _check_not_negative})
+    #: How long a closing connection may take to send what is queued.
+    close_timeout: float = 1.0
+    #: A server lets go of a connection of this age, give or take a tenth: clients are told to make
+    #: another one, calls in progress go on (gRFC A9).
+    max_connection_age: float | None = None
+    #: How long the calls of such a connection may go on; then they end with UNAVAILABLE.
+    max_connection_age_grace: float | None = None
+    #: A server counts a ping that comes sooner, with no data sent in between, as a strike.
+    http2_min_recv_ping_interval_without_data: float = 300.0
+    #: Strikes that a server bears; one more is answered by GOAWAY(ENHANCE_YOUR_CALM).
+    http2_max_ping_strikes: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: one is out of its range, or two do not go together.
+
+        """
+        super().__post_init__()
+        if self.wait_for_ready and not min(self.initial_backoff, self.max_backoff):
+            raise ValueError('"wait_for_ready" without a backoff would connect without a pause')
+
+
+def _lift(config: GrpclibConfiguration | None) -> Configuration:
+    if config is None:
+        return Configuration()
+    if isinstance(config, Configuration):
+        return config
+    given: dict[str, Any] = {f.name: getattr(config, f.name) for f in fields(config)}
+    return Configuration(**given)
+
+
+def for_client(config: GrpclibConfiguration | None) -> Configuration:
+    """Return ``config``, which may be grpclib's own or none, with a client's defaults."""
+    return _lift(config).__for_client__()  # type: ignore[return-value]
+
+
+def for_server(config: GrpclibConfiguration | None) -> Configuration:
+    """Return ``config``, which may be grpclib's own or none, with a server's defaults."""
+    return _lift(config).__for_server__()  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""One gRPC call, at the client and at the server."""

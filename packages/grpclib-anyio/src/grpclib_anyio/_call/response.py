@@ -1,0 +1,66 @@
+"""What a response's headers and trailers say (gRPC PROTOCOL-HTTP2, Responses)."""
+
+from typing import Any
+
+from grpclib.const import Status
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.metadata import decode_bin_value, decode_grpc_message
+
+from grpclib_anyio._base.errors import GRPCError, http_status_error
+from grpclib_anyio._base.headers import Headers, Metadata, decode_metadata, is_content_type
+from grpclib_anyio._stream.compression import is_known
+
+__all__ = ["ResponseStatus", "check_headers", "read_metadata", "read_status"]
+
+#: The status, its message, and its details if the codec of these knows them.
+ResponseStatus = tuple[Status, str | None, Any]
+
+_STATUSES = {str(status.value): status for status in Status}
+
+
+def check_headers(fields: dict[str, str], codec: CodecBase) -> None:
+    """Raise ``GRPCError`` unless they are those of a gRPC response that we can read."""
+    if fields[":status"] != "200":
+        raise http_status_error(fields[":status"])
+    kind = fields.get("content-type", "")
+    if not is_content_type(kind, codec):
+        raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {kind!r}")
+    encoding = fields.get("grpc-encoding", "identity")
+    if not is_known(encoding):
+        raise GRPCError(Status.INTERNAL, f"The peer compresses with {encoding!r}, not offered")
+
+
+def read_metadata(headers: Headers) -> Metadata:
+    """Return the metadata among them; raises ``GRPCError`` if some cannot be decoded."""
+    try:
+        return decode_metadata(headers)
+    except ValueError as error:
+        raise GRPCError(Status.INTERNAL, "The peer sent malformed metadata") from error
+
+
+def read_status(fields: dict[str, str], details: StatusDetailsCodecBase | None) -> ResponseStatus:
+    """Return the status in the trailers; raises ``GRPCError`` if there is none."""
+    value = fields.get("grpc-status")
+    if value is None:
+        raise GRPCError(Status.UNKNOWN, "The peer sent no grpc-status")
+    status = _STATUSES.get(value, Status.UNKNOWN)
+    if status is Status.OK:
+        return status, None, None
+    message = fields.get("grpc-message")
+    message = None if message is None else decode_grpc_message(message)
+    return status, message, _read_details(status, message, fields, details)
+
+
+def _read_details(
+    status: Status,
+    message: str | None,
+    fields: dict[str, str],
+    codec: StatusDetailsCodecBase | None,
+) -> Any:  # noqa: ANN401 - the codec's
+    value = fields.get("grpc-status-details-bin")
+    if codec is None or value is None:
+        return None
+    try:
+        return codec.decode(status, message, decode_bin_value(value.encode("ascii")))
+    except Exception:  # noqa: BLE001 - whatever a codec raises on malformed input
+        return None  # The status stands without its details.

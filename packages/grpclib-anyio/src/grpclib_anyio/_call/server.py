@@ -1,0 +1,377 @@
+"""One call at the server: what its handler uses, and how the handler is run.
+
+The handler runs in two cancel scopes. The inner one has the client's deadline; the outer one ends
+when the stream does (RST_STREAM, connection lost). Whatever ends the handler, its clean-up has run
+before the call is over.
+"""
+
+# grpclib keeps the types of what it gives to handlers to itself.
+# pyright: reportPrivateUsage=false
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import anyio
+from grpclib.const import Cardinality, Status
+from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
+from grpclib.events import _DispatchServerEvents
+from grpclib.exceptions import ProtocolError
+from grpclib.metadata import (
+    Deadline,
+    _MetadataLike,
+    decode_timeout,
+    encode_bin_value,
+    encode_grpc_message,
+)
+from grpclib.stream import StreamIterator
+from h2.errors import ErrorCodes
+from multidict import MultiDict
+
+from grpclib_anyio._base.errors import GRPCError, TerminatedError, again
+from grpclib_anyio._base.headers import (
+    Headers,
+    Metadata,
+    content_type,
+    decode_metadata,
+    encode_metadata,
+    is_content_type,
+)
+from grpclib_anyio._base.peer import Peer
+from grpclib_anyio._stream.compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
+from grpclib_anyio._stream.stream import MessageStream
+
+__all__ = ["Method", "Services", "Stream", "run_call"]
+
+_RecvType = TypeVar("_RecvType")
+_SendType = TypeVar("_SendType")
+
+#: gRPC PROTOCOL-HTTP2, Timeout: 8 digits and a unit.
+_MAX_TIMEOUT_LENGTH = 9
+
+_log = logging.getLogger("grpclib_anyio")
+
+
+class Method(NamedTuple):
+    """grpclib's ``Handler``, with types."""
+
+    func: Callable[[Any], Awaitable[None]]
+    cardinality: Cardinality
+    request_type: type[Any]
+    reply_type: type[Any]
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all calls of a server share."""
+
+    mapping: Mapping[str, Method]
+    codec: CodecBase
+    status_details_codec: StatusDetailsCodecBase | None
+    dispatch: _DispatchServerEvents
+    #: Responses are compressed where the client accepts it.
+    compresses: bool
+
+
+class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
+    """What a handler is given: grpclib's ``Stream`` in every method.
+
+    The handler is cancelled when the call ends before it does, so it need not look for that.
+    """
+
+    def __init__(
+        self,
+        stream: MessageStream,
+        services: Services,
+        method: Method,
+        peer: Peer,
+        fields: Mapping[str, str],
+    ) -> None:
+        """Wrap the stream of a request whose headers are ``fields``."""
+        #: The client's metadata.
+        self.metadata: Metadata | None = None
+        #: When the client gives up, if it said so.
+        self.deadline: Deadline | None = None
+        self.user_agent = fields.get("user-agent")
+        #: The client.
+        self.peer = peer
+        self._stream = stream
+        self._stream.is_compressing = services.compresses and accepts_gzip(
+            fields.get("grpc-accept-encoding", "")
+        )
+        self._services = services
+        # grpclib's namedtuple has no types.
+        self._server_streaming: bool = cast("Any", method.cardinality).server_streaming
+        self._recv_type = method.request_type
+        self._send_type = method.reply_type
+        self._dispatch = services.dispatch
+        self._headers_sent = False
+        self._message_sent = False
+        self._trailers_sent = False
+        self._is_cancelled = False
+
+    async def recv_message(self) -> _RecvType | None:
+        """Return the next message, or None when the client has sent its last.
+
+        Raises:
+            GRPCError: INTERNAL, the message cannot be decoded.
+
+        """
+        data = await self._stream.receive()
+        if data is None:
+            return None
+        (message,) = await self._dispatch.recv_message(self._decode(data))
+        return cast("_RecvType", message)
+
+    async def send_initial_metadata(self, *, metadata: _MetadataLike | None = None) -> None:
+        """Send the response's headers; done by the first ``send_message`` if not before."""
+        if self._headers_sent:
+            raise ProtocolError("Initial metadata was already sent")
+        (own,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
+        encoding = [ENCODING] if self._stream.is_compressing else ()
+        self._stream.send_headers([*self._response_headers(), *encoding, *encode_metadata(own)])
+        self._headers_sent = True
+
+    async def send_message(self, message: _SendType) -> None:
+        """Send one message.
+
+        Waits while 64 KiB of this call are unsent (``Configuration.max_outbox_size``).
+        """
+        if not self._headers_sent:
+            await self.send_initial_metadata()
+        if self._message_sent and not self._server_streaming:
+            raise ProtocolError("Message was already sent")
+        (message,) = await self._dispatch.send_message(message)
+        await self._stream.send(self._services.codec.encode(message, self._send_type))
+        self._message_sent = True
+
+    async def send_trailing_metadata(
+        self,
+        *,
+        status: Status = Status.OK,
+        status_message: str | None = None,
+        status_details: Any = None,  # noqa: ANN401 - the codec's
+        metadata: _MetadataLike | None = None,
+    ) -> None:
+        """End the response with a status; done when the handler returns if not before."""
+        if self._trailers_sent:
+            raise ProtocolError("Trailing metadata was already sent")
+        if status is Status.OK and not self._may_succeed:
+            raise ProtocolError("A unary response with status OK needs a message")
+        (own,) = await self._dispatch.send_trailing_metadata(
+            MultiDict(metadata or ()),
+            status=status,
+            status_message=status_message,
+            status_details=status_details,
+        )
+        trailers = self._status_headers(status, status_message, status_details)
+        self._end([*trailers, *encode_metadata(own)])
+
+    async def cancel(self) -> None:  # noqa: ASYNC910 - a coroutine because grpclib's is
+        """Reset the stream with CANCEL; not a checkpoint."""
+        if self._is_cancelled:
+            raise ProtocolError("Stream was already cancelled")
+        self._is_cancelled = True
+        self._stream.release(ErrorCodes.CANCEL)
+
+    # -- for the runner -------------------------------------------------------------------------
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the handler has ended the response itself."""
+        return self._trailers_sent or self._is_cancelled
+
+    @property
+    def _may_succeed(self) -> bool:
+        return self._message_sent or self._server_streaming
+
+    async def end(self, error: GRPCError | None) -> None:
+        """End the response when the handler is over."""
+        if error is None and not self._may_succeed:
+            _log.error("A handler of a unary response returned without a message")
+            error = _internal_error()
+        if error is None:
+            await self.send_trailing_metadata()
+        else:
+            await self.send_trailing_metadata(
+                status=error.status, status_message=error.message, status_details=error.details
+            )
+
+    def end_nowait(self, error: GRPCError) -> None:
+        """End the response where nothing can be awaited; what is unsent is lost."""
+        if self.has_ended or self._stream.outbox:
+            return
+        self._end(self._status_headers(error.status, error.message, None))
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _decode(self, data: bytes) -> Any:  # noqa: ANN401 - the codec's
+        try:
+            return self._services.codec.decode(data, self._recv_type)
+        except Exception as error:
+            raise GRPCError(Status.INTERNAL, "Malformed message") from error
+
+    def _response_headers(self) -> Headers:
+        kind = content_type(self._services.codec)
+        return [(":status", "200"), ("content-type", kind), ACCEPT_ENCODING]
+
+    def _status_headers(self, status: Status, message: str | None, details: Any) -> Headers:  # noqa: ANN401 - the codec's
+        headers = [] if self._headers_sent else self._response_headers()
+        headers.append(("grpc-status", str(status.value)))
+        if message is not None:
+            headers.append(("grpc-message", encode_grpc_message(message)))
+        codec = self._services.status_details_codec
+        if details is not None and codec is not None:
+            value = encode_bin_value(codec.encode(status, message, details)).decode("ascii")
+            headers.append(("grpc-status-details-bin", value))
+        return headers
+
+    def _end(self, trailers: Headers) -> None:
+        self._trailers_sent = True
+        self._stream.end(trailers)
+
+
+async def run_call(  # noqa: ASYNC910 - a task, with nothing to do for a stream that has failed
+    services: Services, stream: MessageStream, peer: Peer
+) -> None:
+    """Run the handler that a new stream asks for, and see the stream to its end.
+
+    Raises nothing but the cancellation of the scope around it; what a handler raises becomes a
+    status and a line in the log.
+    """
+    try:
+        with anyio.CancelScope() as scope:  # noqa: ASYNC912 - as above
+            stream.on_failure = scope.cancel
+            if stream.error is None:
+                await _Call(services, stream, peer).run()
+    except Exception as error:  # noqa: BLE001 - no call may take the others with it
+        if (
+            stream.error is None or error.args != stream.error.args
+        ):  # not the client's doing, but a listener's or a codec's
+            _log.error("Cannot end a response", exc_info=error)
+            stream.release(ErrorCodes.INTERNAL_ERROR)
+    finally:
+        # If the client has not ended its side yet, it need not go on (RFC 9113 § 8.1).
+        stream.release(ErrorCodes.NO_ERROR if stream.local_ended else ErrorCodes.CANCEL)
+
+
+class _Call:
+    """The life of one request."""
+
+    def __init__(self, services: Services, stream: MessageStream, peer: Peer) -> None:
+        self._services = services
+        self._stream = stream
+        self._peer = peer
+        self._fields = dict(stream.headers or [])
+        self._deadline = float("inf")
+
+    async def run(self) -> None:
+        method = self._services.mapping.get(self._fields.get(":path", ""))
+        if refusal := self._refusal(method):
+            self._stream.end(refusal)
+            return  # noqa: ASYNC910 - a task's end
+        call = Stream[Any, Any](
+            self._stream, self._services, cast("Method", method), self._peer, self._fields
+        )
+        try:
+            await self._answer(call, cast("Method", method))
+        except (anyio.get_cancelled_exc_class(), BaseExceptionGroup):
+            if self._stream.error is None:  # not the client's doing: the server is being stopped
+                call.end_nowait(GRPCError(Status.UNAVAILABLE, "The server is shutting down"))
+            raise
+
+    def _refusal(self, method: Method | None) -> Headers | None:
+        fields = self._fields
+        if fields.get(":method") != "POST":
+            return [(":status", "405")]
+        kind = fields.get("content-type", "")
+        if not is_content_type(kind, self._services.codec):
+            return _trailers_only("415", Status.UNKNOWN, "Unacceptable content-type")
+        if method is None:
+            return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
+        encoding = fields.get("grpc-encoding", "identity")
+        if not is_known(encoding):
+            refusal = f"Compression {encoding!r} is not supported"
+            # gRPC compression document, "Compression Method Asymmetry": say what would be.
+            return [
+                *_trailers_only("200", Status.UNIMPLEMENTED, refusal),
+                ACCEPT_ENCODING,
+            ]
+        return None
+
+    async def _answer(self, call: Stream[Any, Any], method: Method) -> None:
+        error: GRPCError | None = GRPCError(Status.DEADLINE_EXCEEDED, "Deadline exceeded")
+        try:
+            self._read_headers(call)
+        except ValueError:
+            error = GRPCError(Status.INTERNAL, "Malformed metadata or grpc-timeout")
+        else:
+            with anyio.CancelScope(deadline=self._deadline) as scope:
+                error = await self._handle(call, method)
+            if scope.cancelled_caught:
+                call.end_nowait(GRPCError(Status.DEADLINE_EXCEEDED, "Deadline exceeded"))
+                return
+        with anyio.CancelScope(deadline=self._deadline):
+            if not call.has_ended:
+                await call.end(error)
+            await self._stream.wait_sent()
+
+    def _read_headers(self, call: Stream[Any, Any]) -> None:
+        call.metadata = decode_metadata(self._stream.headers or [])
+        timeout = self._fields.get("grpc-timeout")
+        if timeout is not None:
+            if len(timeout) > _MAX_TIMEOUT_LENGTH:
+                raise ValueError(timeout)
+            seconds = decode_timeout(timeout)
+            self._deadline = anyio.current_time() + seconds
+            call.deadline = Deadline.from_timeout(seconds)
+
+    async def _handle(self, call: Stream[Any, Any], method: Method) -> GRPCError | None:
+        try:
+            call.metadata, func = await self._services.dispatch.recv_request(
+                cast("Any", call.metadata),
+                method.func,
+                method_name=self._fields[":path"],
+                deadline=call.deadline,
+                content_type=self._fields["content-type"],
+                user_agent=call.user_agent,
+                peer=cast("Any", call.peer),
+            )
+            await func(cast("Any", call))
+        except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
+            return self._status_of(error)  # noqa: ASYNC910 - the caller goes on waiting
+        except BaseExceptionGroup as group:
+            # Errors beside a cancellation, which goes on without them: at the scope that ends it
+            # they would be all that is left, and end the server.
+            errors, rest = group.split(Exception)
+            if errors is not None:
+                self._status_of(errors)
+            raise rest or group from None
+        return None
+
+    def _status_of(self, error: Exception) -> GRPCError:
+        """Return what the client is told of a handler's error; log what it is not told."""
+        match error:
+            case ExceptionGroup(exceptions=[Exception() as only]):
+                return self._status_of(only)
+            case GRPCError() if not isinstance(error, TerminatedError):
+                return again(error)
+            case TerminatedError() if self._stream.error is not None:
+                pass
+            case _:
+                _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
+        return _internal_error()
+
+
+def _internal_error() -> GRPCError:
+    return GRPCError(Status.UNKNOWN, "Internal Server Error")
+
+
+def _trailers_only(http_status: str, status: Status, message: str) -> Headers:
+    return [
+        (":status", http_status),
+        ("content-type", "application/grpc"),
+        ("grpc-status", str(status.value)),
+        ("grpc-message", encode_grpc_message(message)),
+    ]

@@ -1,0 +1,1 @@
+"""How a client comes by a connection: addresses, attempts, backoff, and its calls' timers."""

@@ -1,0 +1,268 @@
+"""h2's state machine, with what a gRPC connection needs and h2 does not offer.
+
+Each part overrides something private to h2. That is why h2's version is bounded, and each has a
+test that says when it is no longer needed:
+
+- what a frame means is told before the next frame is looked at, see :meth:`Http2.receive`;
+- a frame that is too large is refused by its header. h2 would first wait for all of it, up to
+  16 MiB;
+- a GOAWAY from the peer becomes an event and nothing else. h2 would close its state machine in
+  both directions, although the streams below ``last_stream_id`` go on (RFC 9113 § 6.8);
+- no second RST_STREAM answers frames that crossed our first one on the wire;
+- DATA on a stream that is over becomes an event like any other. h2 would credit it to the
+  connection by a count of its own, and what each of two counts holds back adds up;
+- settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes;
+- the limit of concurrent streams is announced but not enforced here. h2 would end the whole
+  connection when a client exceeds it before it can know of it; we refuse the one stream;
+- streams that are over are looked for when their number may have doubled. h2 walks over all streams
+  for each new one: with 10,000 open ones, longer than the rest of a request takes;
+- whoever writes to the socket is told whenever there is something to write.
+"""
+
+from collections.abc import Callable, Iterator
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived
+from h2.exceptions import ProtocolError, StreamClosedError
+from h2.frame_buffer import FrameBuffer
+from h2.settings import SettingCodes, Settings
+from h2.stream import StreamClosedBy
+from hyperframe.exceptions import InvalidPaddingError
+from hyperframe.frame import (
+    DataFrame,
+    Frame,
+    GoAwayFrame,
+    HeadersFrame,
+    RstStreamFrame,
+    SettingsFrame,
+)
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
+from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames
+from grpclib_anyio._fast.sent_frames import SentFrames
+
+__all__ = ["Http2"]
+
+_DEFAULT_WINDOW = 65_535
+#: RFC 9113 § 4.1: a frame begins with the length of its payload in three bytes.
+_FRAME_LENGTH_SIZE = 3
+_FRAME_HEADER_SIZE = 9
+_MAX_STREAM_ID = 2**31 - 1
+#: So few streams are never too many to keep when they are over.
+_LEAST_SWEEP = 64
+_KNOWN_SETTINGS = frozenset(SettingCodes)
+
+
+class _Frames(FrameBuffer):
+    def find_end(self, data: bytes, start: int) -> int:
+        """Return where in ``data`` the frame ends that began before ``start`` or begins there.
+
+        That may be beyond ``data``. The preface counts as a frame.
+        """
+        if self._preamble_len:
+            return start + self._preamble_len
+        known = len(self._data)
+        head = self._data[:_FRAME_LENGTH_SIZE] + data[start : start + _FRAME_LENGTH_SIZE]
+        if len(head) < _FRAME_LENGTH_SIZE:
+            return len(data)
+        return start + _FRAME_HEADER_SIZE + int.from_bytes(head[:_FRAME_LENGTH_SIZE]) - known
+
+    @property
+    def is_within_frame(self) -> bool:
+        """Whether more of a frame is to come, or of a header block."""
+        return bool(self._data or self._headers_buffer or self._preamble_len)
+
+    def refuse_oversized(self) -> None:
+        """Raise FrameTooLargeError if the next frame, of which a part is here, is too large."""
+        start = self._data[:_FRAME_LENGTH_SIZE]
+        if len(start) == _FRAME_LENGTH_SIZE:
+            self._validate_frame_length(int.from_bytes(start))
+
+
+class Http2(H2Connection):
+    """The HTTP/2 state of one connection; synchronous, does no IO."""
+
+    def __init__(
+        self,
+        config: Configuration,
+        *,
+        client_side: bool,
+        on_output: Callable[[], None],
+        send_nowait: Callable[[bytearray], int],
+        on_frames: OnFrames | None = None,
+    ) -> None:
+        """Prepare the preface and SETTINGS; ``on_output`` is called when bytes are queued.
+
+        ``send_nowait`` takes what can be written at once of what is queued, and returns its size.
+        With ``on_frames``, plain frames become calls of it and no events: see ``received_frames``.
+        """
+        super().__init__(
+            H2Configuration(
+                client_side=client_side,
+                # Any byte is a latin-1 character: odd metadata of a peer cannot fail to decode.
+                header_encoding="latin-1",
+                validate_outbound_headers=False,
+                normalize_outbound_headers=False,
+            )
+        )
+        self._on_output = on_output
+        self._send_nowait = send_nowait
+        self.encoder = HeaderEncoder()
+        self.decoder = self._decoder = HeaderDecoder()
+        #: Writes the frames of calls, as h2's own methods do and in less time.
+        self.send = SentFrames(self, self._queue_bytes, self._send_bytes)
+        self._plain = on_frames and ReceivedFrames(
+            self, self._decoder, on_frames, self._queue_bytes
+        )
+        self.incoming_buffer = self._frames = _Frames(server=not client_side)
+        self.local_settings = Settings(
+            client=client_side,
+            initial_values={
+                SettingCodes.ENABLE_PUSH: 0,
+                SettingCodes.INITIAL_WINDOW_SIZE: config.http2_stream_window_size,
+                SettingCodes.MAX_HEADER_LIST_SIZE: config.max_header_list_size,
+            },
+        )
+        self.decoder.max_header_list_size = config.max_header_list_size
+        self._last_stream_id = _MAX_STREAM_ID
+        self._next_sweep = _LEAST_SWEEP
+        self.initiate_connection()
+        self._announce(config, client_side=client_side)
+
+    def _announce(self, config: Configuration, *, client_side: bool) -> None:
+        if not client_side:
+            limit: dict[int, int] = {
+                SettingCodes.MAX_CONCURRENT_STREAMS: config.max_concurrent_streams
+            }
+            self._queue(SettingsFrame(0, settings=limit))
+        more = config.http2_connection_window_size - _DEFAULT_WINDOW
+        if more > 0:
+            self.increment_flow_control_window(more)
+
+    @property
+    def queued(self) -> int:
+        """Bytes of frames that wait to be written."""
+        return len(self._data_to_send)
+
+    def _queue_bytes(self, data: bytes) -> None:
+        self._data_to_send.extend(data)
+        self._on_output()
+
+    def _send_bytes(self, data: bytes) -> None:
+        """Send at once what is queued, and ``data`` after it; what is not taken stays queued."""
+        queued = self._data_to_send
+        queued.extend(data)
+        del queued[: self._send_nowait(queued)]
+        if queued:
+            self._on_output()
+
+    def _queue(self, frame: Frame) -> None:
+        self._prepare_for_sending([frame])
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take bytes from the peer, and yield what each frame means before reading the next.
+
+        h2's ``receive_data`` reads them all first. Its streams are then ahead of ours while the
+        events are handled (a stream that the last frame ended, or of which h2 knows nothing any
+        more, is still open here), and a bad frame takes the events of the good ones with it.
+
+        Raises:
+            ProtocolError: the peer broke the protocol; a GOAWAY that says how is queued.
+
+        """
+        buffer = self._frames
+        buffer.max_frame_size = self.max_inbound_frame_size
+        try:
+            for piece in self._split(data):
+                buffer.add_data(piece)
+                for frame in buffer:
+                    yield from self._receive_frame(frame)
+            buffer.refuse_oversized()
+        except InvalidPaddingError as error:
+            self._terminate_connection(ErrorCodes.PROTOCOL_ERROR)
+            raise ProtocolError("Invalid padding") from error
+        except ProtocolError as error:
+            self._terminate_connection(error.error_code)
+            raise
+
+    def _split(self, data: bytes) -> Iterator[bytes]:
+        """Yield what is for h2, in order, each piece when those before it have been handled."""
+        if self._plain is None:
+            yield data
+            return
+        start = 0
+        while start < len(data):
+            if not self._frames.is_within_frame:
+                start = self._plain.take(data, start)
+                if start == len(data):
+                    return
+            stop = self._frames.find_end(data, start)
+            yield data[start:stop]
+            start = stop
+
+    def announce_goaway(self) -> None:
+        """Queue a GOAWAY that refuses no stream: another one will say which (RFC 9113 § 6.8)."""
+        self._queue(GoAwayFrame(0, self._last_stream_id, ErrorCodes.NO_ERROR))
+
+    def goaway(self, code: ErrorCodes, detail: bytes = b"") -> None:
+        """Queue GOAWAY for streams above the last one received; existing streams go on.
+
+        Said again, it does not take in those that have come meanwhile.
+        """
+        self._last_stream_id = min(self._last_stream_id, self.highest_inbound_stream_id)
+        self._queue(GoAwayFrame(0, self._last_stream_id, code, additional_data=detail))
+
+    def _receive_settings_frame(self, frame: SettingsFrame) -> tuple[list[Frame], list[Event]]:
+        known = {code: v for code, v in frame.settings.items() if code in _KNOWN_SETTINGS}
+        frame.settings = known
+        return super()._receive_settings_frame(frame)
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        event = ConnectionTerminated()
+        event.error_code = frame.error_code
+        event.last_stream_id = frame.last_stream_id
+        event.additional_data = frame.additional_data
+        return [], [event]
+
+    def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
+        frames, events = super()._receive_headers_frame(frame)
+        if self._decoder.knows(frame.data) and len(events) == 1:
+            self._note_response(frame, events[0])
+        return frames, events
+
+    def _note_response(self, frame: HeadersFrame, event: Event) -> None:
+        """Have the same headers taken past h2, but not with a length that h2 would hold DATA to."""
+        stream = self.streams[frame.stream_id]
+        has_length = stream._expected_content_length is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 offers no other way
+        if isinstance(event, ResponseReceived) and not has_length:
+            self._decoder.notes[frame.data] = event.headers
+
+    def _open_streams(self, remainder: int) -> int:
+        """Forget streams that are over; the count that h2 asks for is kept by ``Connection``."""
+        if len(self.streams) >= self._next_sweep:
+            super()._open_streams(remainder)
+            self._next_sweep = max(_LEAST_SWEEP, 2 * len(self.streams))
+        return 0
+
+    def _handle_data_on_closed_stream(
+        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+    ) -> tuple[list[Frame], list[Event]]:
+        size = frame.flow_controlled_length
+        received = DataReceived(stream_id=frame.stream_id, data=b"", flow_controlled_length=size)
+        answer = RstStreamFrame(frame.stream_id, error_code=exc.error_code)
+        return [answer], [*events, *exc._events, received]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - as h2 does
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        super()._prepare_for_sending([f for f in frames if not self._is_second_reset(f)])
+        self._on_output()
+
+    def _is_second_reset(self, frame: Frame) -> bool:
+        # STREAM_CLOSED is h2's answer to a frame on a stream that is over; we never send it.
+        return (
+            isinstance(frame, RstStreamFrame)
+            and frame.error_code == ErrorCodes.STREAM_CLOSED
+            and self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM
+        )

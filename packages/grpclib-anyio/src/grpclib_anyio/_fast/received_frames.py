@@ -1,0 +1,162 @@
+"""Frames past h2: the receiving side's fast path, all of it.
+
+Nearly every frame of a long answer is a DATA frame that moves two windows and nothing else. h2
+takes about 20 µs for one: a frame object, its flags, its ``repr`` for a log that is off, a state
+machine that stays where it is, an event. Here it takes about one. A window full of frames may be on
+its way when we reset a stream; they move one window, and take h2 twice as long.
+
+Two more come with nearly every short call: the response's HEADERS, which are the same block as the
+last call's, and a PING, with which a server measures the connection. h2 decodes and checks the
+block each time; what it found the first time stands here as long as the table of header
+compression does (``HeaderDecoder.notes``).
+
+The windows and states counted here are h2's own, so h2 knows as much as if it had seen the frame.
+Whatever is not that plain stays where it is, for h2: the end of a stream, padding, an empty frame,
+one that is larger than a window or the frame size allows, a stream that is not open for it, part of
+a frame. It is optional: nothing else changes when :class:`~grpclib_anyio._connection.http2.Http2` is made
+without it.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from h2.connection import H2Connection
+from h2.stream import H2Stream, StreamClosedBy, StreamState
+
+from grpclib_anyio._base.headers import Headers
+from grpclib_anyio._fast.hpack_cache import HeaderDecoder
+
+__all__ = ["OnFrames", "ReceivedFrames"]
+
+#: RFC 9113 § 4.1: the length in 24 bits, type and flags, the stream.
+_HEADER = struct.Struct(">HBHL")
+_LOW_BITS = 8
+#: Types and flags; DATA without any is 0. HEADERS are whole, with no end of the stream.
+_HEADERS, _PING, _PING_ACK = 0x0104, 0x0600, 0x0601
+_PING_SIZE = 8
+
+
+class _OnData(Protocol):
+    def __call__(self, stream_id: int, data: bytes, size: int, /) -> None:
+        """Take the bytes of a frame, and how many they were: those of a late one are dropped."""
+
+
+class _OnHeaders(Protocol):
+    def __call__(self, stream_id: int, headers: Headers, /) -> None:
+        """Take a response's headers; the list is everybody's."""
+
+
+class _OnPing(Protocol):
+    def __call__(self) -> None:
+        """Take note of a PING that has been answered."""
+
+
+class OnFrames(NamedTuple):
+    """What is called with the frames that h2 was not shown."""
+
+    data: _OnData
+    headers: _OnHeaders
+    ping: _OnPing
+
+
+class ReceivedFrames:
+    """Takes the frames of which h2 need not know more than that they came."""
+
+    def __init__(
+        self,
+        h2: H2Connection,
+        decoder: HeaderDecoder,
+        on: OnFrames,
+        queue: Callable[[bytes], None],
+    ) -> None:
+        """Count on ``h2``'s windows, call ``on`` with what was counted, and answer to ``queue``."""
+        self._h2 = h2
+        self._decoder = decoder
+        self._on = on
+        self._queue = queue
+
+    def take(self, data: bytes, start: int) -> int:
+        """Take the plain frames that begin at ``start``, where a frame begins.
+
+        Returns:
+            Where the first frame begins that was not taken.
+
+        """
+        end = len(data)
+        while end - start >= _HEADER.size:
+            high, low, kind, stream_id = _HEADER.unpack_from(data, start)
+            size = high << _LOW_BITS | low
+            begin, stop = start + _HEADER.size, start + _HEADER.size + size
+            if stop > end:
+                break
+            if not kind:
+                if self._count(stream_id, size):
+                    self._on.data(stream_id, data[begin:stop], size)
+                elif self._count_late(stream_id, size):
+                    self._on.data(stream_id, b"", size)
+                else:
+                    break
+            elif not self._take_other(kind, stream_id, data[begin:stop]):
+                break
+            start = stop
+        return start
+
+    def _take_other(self, kind: int, stream_id: int, payload: bytes) -> bool:
+        if kind == _HEADERS:
+            return self._take_headers(stream_id, payload)
+        if kind == _PING and len(payload) == _PING_SIZE and not stream_id:
+            self._queue(_HEADER.pack(0, _PING_SIZE, _PING_ACK, 0) + payload)
+            self._on.ping()
+            return True
+        return False
+
+    def _take_headers(self, stream_id: int, block: bytes) -> bool:
+        """Take the headers of a response if h2 has approved the same before."""
+        headers = self._decoder.notes.get(block)
+        stream = self._h2.streams.get(stream_id)
+        if headers is None or stream is None:
+            return False
+        machine = stream.state_machine
+        if machine.headers_received or not _may_receive(stream):
+            return False
+        machine.headers_received = True
+        self._on.headers(stream_id, headers)
+        return True
+
+    def _count(self, stream_id: int, size: int) -> bool:
+        """Take ``size`` bytes off both windows, if that is all that h2 would do."""
+        stream = self._h2.streams.get(stream_id)
+        if stream is None or not _is_open(stream):
+            return False
+        window = stream._inbound_window_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 offers no other way
+        if size > window.current_window_size or not self._count_on_connection(size):
+            return False
+        window.current_window_size -= size
+        return True
+
+    def _count_late(self, stream_id: int, size: int) -> bool:
+        """Take ``size`` bytes off the connection's window if we have reset the stream."""
+        closed_by = self._h2._stream_closed_by(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        return closed_by is StreamClosedBy.SEND_RST_STREAM and self._count_on_connection(size)
+
+    def _count_on_connection(self, size: int) -> bool:
+        window = self._h2._inbound_flow_control_window_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        if not 0 < size <= min(window.current_window_size, self._h2.max_inbound_frame_size):
+            return False
+        window.current_window_size -= size
+        return True
+
+
+def _may_receive(stream: H2Stream) -> bool:
+    state = stream.state_machine.state
+    return state is StreamState.HALF_CLOSED_LOCAL or state is StreamState.OPEN
+
+
+def _is_open(stream: H2Stream) -> bool:
+    """Return whether DATA leaves the stream's state as it is."""
+    return (
+        _may_receive(stream)
+        and bool(stream.state_machine.headers_received)
+        and stream._expected_content_length is None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    )

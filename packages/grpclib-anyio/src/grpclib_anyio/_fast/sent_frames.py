@@ -1,0 +1,100 @@
+"""HEADERS, DATA and RST_STREAM past h2: the sending side's fast path, all of it.
+
+h2 makes an object of a frame, with its flags and lists of it, looks for what it may have to correct
+in headers that we have made ourselves, and notes an event that nobody reads. What has to be so is
+that its state machines and windows know of each frame, and that headers are compressed in the order
+in which they are sent. That is done here as h2 does it, in the same step.
+"""
+
+import struct
+from collections.abc import Callable
+
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
+from h2.exceptions import ProtocolError
+from h2.stream import StreamInputs
+
+from grpclib_anyio._base.headers import Headers
+
+__all__ = ["SentFrames"]
+
+#: RFC 9113 § 4.1: the length in 24 bits, type, flags, the stream.
+_HEADER = struct.Struct(">HBBBL")
+_LOW_BITS, _LOW = 8, 0xFF
+_DATA, _HEADERS, _RST_STREAM, _CONTINUATION = 0, 1, 3, 9
+_END_STREAM, _END_HEADERS = 1, 4
+
+
+class SentFrames:
+    """Writes the frames that calls are made of, for one connection."""
+
+    def __init__(
+        self, h2: H2Connection, queue: Callable[[bytes], None], send: Callable[[bytes], None]
+    ) -> None:
+        """Keep ``h2`` informed; call ``queue`` with the bytes, or ``send`` if they cannot wait."""
+        self._h2 = h2
+        self._queue = queue
+        self._send = send
+
+    def headers(self, stream_id: int, headers: Headers, *, end: bool = False) -> None:
+        """Send HEADERS, and CONTINUATION for what a frame does not hold; may open the stream.
+
+        Raises:
+            ProtocolError: the stream or the connection is not in a state for it.
+
+        """
+        h2 = self._h2
+        h2.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
+        _ = h2.open_outbound_streams  # asked for it, h2 forgets the streams that are over
+        ids = AllowedStreamIDs(h2.config.client_side)
+        stream = h2._get_or_create_stream(stream_id, ids)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
+        flags = 0
+        if end:
+            stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+            flags = _END_STREAM
+        elif stream.state_machine.trailers_sent:
+            raise ProtocolError("Trailers end a stream")
+        block, size = h2.encoder.encode(headers), h2.max_outbound_frame_size
+        kind = _HEADERS
+        while len(block) > size:
+            self._put(kind, flags, stream_id, block[:size])
+            block, kind, flags = block[size:], _CONTINUATION, 0
+        self._put(kind, flags | _END_HEADERS, stream_id, block)
+
+    def data(self, stream_id: int, data: bytes, *, end: bool = False) -> None:
+        """Send one DATA frame of what both windows and a frame have room for.
+
+        Raises:
+            ProtocolError: the stream or the connection is not in a state for it.
+
+        """
+        h2 = self._h2
+        h2.state_machine.process_input(ConnectionInputs.SEND_DATA)
+        stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream.state_machine.process_input(StreamInputs.SEND_DATA)
+        if end:
+            stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
+        stream.outbound_flow_control_window -= len(data)
+        h2.outbound_flow_control_window -= len(data)
+        self._put(_DATA, _END_STREAM if end else 0, stream_id, data)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Send RST_STREAM, and at once: the peer works for nobody until it comes.
+
+        Raises:
+            StreamClosedError: the stream is over.
+
+        """
+        h2 = self._h2
+        h2.state_machine.process_input(ConnectionInputs.SEND_RST_STREAM)
+        stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream.state_machine.process_input(StreamInputs.SEND_RST_STREAM)
+        self._send(_frame(_RST_STREAM, 0, stream_id, code.to_bytes(4)))
+
+    def _put(self, kind: int, flags: int, stream_id: int, payload: bytes) -> None:
+        self._queue(_frame(kind, flags, stream_id, payload))
+
+
+def _frame(kind: int, flags: int, stream_id: int, payload: bytes) -> bytes:
+    size = len(payload)
+    return _HEADER.pack(size >> _LOW_BITS, size & _LOW, kind, flags, stream_id) + payload

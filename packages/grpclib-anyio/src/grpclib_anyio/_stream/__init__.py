@@ -1,0 +1,1 @@
+"""One HTTP/2 stream as a call sees it: messages in, messages out, and how it ends."""

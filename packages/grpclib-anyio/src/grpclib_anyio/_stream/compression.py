@@ -1,0 +1,95 @@
+"""Compressed messages: gzip, or none (gRPC compression document; PROTOCOL-HTTP2, Message-Encoding).
+
+Each side says what it can read (``grpc-accept-encoding``) and how it compresses
+(``grpc-encoding``); a flag before each message says whether that one is compressed. An encoding
+that the server does not know ends the call with UNIMPLEMENTED, one that the client did not offer
+with INTERNAL.
+
+Compressing and inflating are computation: the event loop waits for them, a few hundredths of a
+second for a message of 4 MiB, which is all that ``max_message_size`` lets a message inflate to by
+default. What has arrived stays compressed until its call asks for it, so it is memory that the
+HTTP/2 window bounds.
+"""
+
+import zlib
+from typing import Final
+
+from grpclib.const import Status
+
+from grpclib_anyio._base.errors import GRPCError
+
+__all__ = [
+    "ACCEPT_ENCODING",
+    "ENCODING",
+    "Compressed",
+    "accepts_gzip",
+    "deflate",
+    "inflate",
+    "is_known",
+]
+
+_IDENTITY = "identity"
+_GZIP = "gzip"
+
+#: The header by which each side says what it can read.
+ACCEPT_ENCODING: Final = ("grpc-accept-encoding", f"{_IDENTITY},{_GZIP}")
+#: The header of a side that compresses.
+ENCODING: Final = ("grpc-encoding", _GZIP)
+
+#: zlib's name for the gzip format with the largest window.
+_GZIP_FORMAT = 31
+#: RFC 1952: header (10 bytes) and trailer (8); what is in between takes 2 bytes at least.
+_SMALLEST_GZIP = 20
+
+
+class Compressed(bytes):
+    """A message as it arrived, with the flag that says that it is compressed."""
+
+    __slots__ = ()
+
+
+def is_known(encoding: str) -> bool:
+    """Return whether messages in ``encoding``, the value of ``grpc-encoding``, can be read."""
+    return encoding in {_IDENTITY, _GZIP}
+
+
+def accepts_gzip(accepted: str) -> bool:
+    """Return whether gzip is among ``accepted``, the value of ``grpc-accept-encoding``."""
+    return _GZIP in (name.strip() for name in accepted.split(","))
+
+
+def deflate(message: bytes) -> bytes | None:
+    """Compress a message, or return None if that would not make it smaller.
+
+    As fast as zlib can, not as small: the event loop waits.
+    """
+    if len(message) <= _SMALLEST_GZIP:
+        return None
+    deflated = zlib.compress(message, zlib.Z_BEST_SPEED, wbits=_GZIP_FORMAT)
+    return deflated if len(deflated) < len(message) else None
+
+
+def inflate(message: Compressed, max_size: int) -> bytes:
+    """Return what ``message`` was before it was compressed; at most ``max_size`` bytes.
+
+    Raises:
+        GRPCError: RESOURCE_EXHAUSTED, it would be larger, and is not inflated further; or INTERNAL,
+            it is not gzip, or not whole, or more than one member, which no gRPC peer sends.
+
+    """
+    inflater = zlib.decompressobj(_GZIP_FORMAT)
+    try:
+        inflated = inflater.decompress(message, max_size + 1)
+    except zlib.error as error:
+        raise _malformed() from error
+    if len(inflated) > max_size:
+        text = f"Compressed message is larger than the limit of {max_size} bytes"
+        raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+    # Members after the first are not worth what many empty ones would cost.
+    if not inflater.eof or inflater.unused_data:
+        raise _malformed()
+    return inflated
+
+
+def _malformed() -> GRPCError:
+    return GRPCError(Status.INTERNAL, "Compressed message is not gzip")

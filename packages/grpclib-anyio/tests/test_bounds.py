@@ -1,0 +1,249 @@
+"""One more than is allowed, of everything that a peer or a caller can have too much of.
+
+Floods, which are about time, are in test_floods.py.
+"""
+
+# pyright: reportPossiblyUnboundVariable=false
+# In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
+
+import struct
+from contextlib import suppress
+
+import anyio
+import pytest
+from grpclib.const import Status
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio.server import Stream
+from h2.errors import ErrorCodes
+from h2.events import StreamReset
+from h2.settings import SettingCodes
+from harness.peer import (
+    BOTH,
+    NOTHING,
+    STREAM,
+    Call,
+    Network,
+    ScriptedPeer,
+    channel_to,
+    completes,
+    framed,
+    serving,
+)
+from hyperframe.frame import ContinuationFrame, HeadersFrame
+from test_http2 import none
+from trio.testing import MockClock
+
+Handling = Stream[bytes, bytes]
+
+HEADER_LIST_SIZE = 1024
+#: RFC 9113 § 6.5.2: what a field counts beside its octets.
+FIELD_OVERHEAD = 32
+
+
+async def echo(stream: Handling) -> None:
+    async for message in stream:
+        await stream.send_message(message)
+
+
+async def hang(stream: Handling) -> None:
+    del stream
+    await anyio.sleep_forever()
+
+
+async def echoes(peer: ScriptedPeer) -> None:
+    """Make a call and see it through."""
+    stream_id = await peer.request(BOTH, b"hello")
+    await peer.settle()
+    assert peer.data(stream_id) == framed(b"hello")
+    assert peer.ends(stream_id)
+
+
+# -- header lists ---------------------------------------------------------------------------------
+
+
+def padding(size: int) -> tuple[str, str]:
+    """Return a header that counts so many bytes."""
+    return "x", "a" * (size - FIELD_OVERHEAD - 1)
+
+
+@pytest.mark.trio
+async def test_a_client_is_told_how_long_its_headers_may_be() -> None:
+    async with serving(Configuration(max_header_list_size=HEADER_LIST_SIZE)) as service:
+        peer = await service.connect()
+        await peer.settle()
+        assert peer.h2.remote_settings.max_header_list_size == HEADER_LIST_SIZE
+
+
+@pytest.mark.trio
+async def test_a_request_with_longer_headers_ends_its_connection_only() -> None:
+    config = Configuration(max_header_list_size=HEADER_LIST_SIZE)
+    async with serving(config, both=echo) as service:
+        bystander, peer = await service.connect(), await service.connect()
+        allowed = padding(HEADER_LIST_SIZE // 2)
+        stream_id = await peer.request(BOTH, b"hello", extra=(allowed,))
+        await peer.settle()
+        assert peer.data(stream_id) == framed(b"hello")
+        await peer.request(BOTH, b"hello", extra=(padding(HEADER_LIST_SIZE),))
+        await peer.read_to_end()
+        assert [code for code, _ in peer.goaways()] == [ErrorCodes.ENHANCE_YOUR_CALM]
+        await echoes(bystander)
+
+
+@pytest.mark.trio
+async def test_a_response_with_longer_headers_ends_its_connection_only() -> None:
+    network = Network()
+    config = Configuration(max_header_list_size=HEADER_LIST_SIZE)
+    async with channel_to(network, config) as channel:
+        call = Call(channel)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            peer, stream_id = await network.accept()
+            peer.queue_headers(stream_id, padding(HEADER_LIST_SIZE))
+            await peer.read_to_end()
+        assert [code for code, _ in peer.goaways()] == [ErrorCodes.ENHANCE_YOUR_CALM]
+        assert call.status is Status.INTERNAL
+        again = Call(channel)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(again.run)
+            peer, stream_id = await network.accept()
+            await peer.respond(stream_id, b"fine", end=True)
+        assert again.received == [b"fine"]
+
+
+@pytest.mark.trio
+async def test_headers_without_end() -> None:
+    """CONTINUATION frames, of which each is small and none the last (CERT VU#421644)."""
+    async with serving(both=echo) as service:
+        bystander, peer = await service.connect(), await service.connect()
+        await peer.settle()
+        more = [ContinuationFrame(1, b"") for _ in range(100)]
+        await peer.send_frames(HeadersFrame(1, b""), *more)
+        await peer.read_to_end()
+        assert [code for code, _ in peer.goaways()] == [ErrorCodes.PROTOCOL_ERROR]
+        await echoes(bystander)
+
+
+@pytest.mark.trio
+async def test_headers_that_unpack_to_more() -> None:
+    """A header compression bomb: one byte stands for a field of 4,000."""
+    async with serving(both=echo) as service:
+        bystander, peer = await service.connect(), await service.connect()
+        fields = [("x", "a" * 3900)] * 100
+        await peer.request(BOTH, b"hello", extra=tuple(fields))
+        await peer.read_to_end()
+        assert [code for code, _ in peer.goaways()] == [ErrorCodes.ENHANCE_YOUR_CALM]
+        await echoes(bystander)
+
+
+# -- frames that wait for a peer that does not read -----------------------------------------------
+
+
+async def ping_until_cut(peer: ScriptedPeer, limit: int) -> int:
+    """Return the size of the answers, none of which was read, when the server gave up."""
+    size = 0
+    with suppress(anyio.BrokenResourceError):
+        while size < limit:
+            peer.h2.ping(b"nuisance")
+            await peer.flush()
+            await anyio.wait_all_tasks_blocked()
+            size += 17
+    return size
+
+
+@pytest.mark.trio
+async def test_answers_to_pings_of_a_client_that_does_not_read() -> None:
+    limit, buffer = 1000, 500
+    config = Configuration(max_write_buffer_size=limit, http2_min_recv_ping_interval_without_data=0)
+    async with serving(config, both=echo) as service:
+        bystander = await service.connect()
+        peer = await service.connect(buffer_size=buffer)
+        await peer.settle()
+        sent = await ping_until_cut(peer, 100 * limit)
+        # In the pipe, in the write that is under way, and in the buffer.
+        assert limit <= sent <= 2 * buffer + 2 * limit
+        await echoes(bystander)
+
+
+# -- settings -------------------------------------------------------------------------------------
+
+
+#: RFC 9113 § 6.5: the type; no flags, and stream 0, the connection.
+SETTINGS_TYPE = bytes([4, 0, 0, 0, 0, 0])
+
+
+def settings_frame(settings: dict[int, int]) -> bytes:
+    """Serialize SETTINGS; hyperframe keeps only the last byte of a code."""
+    payload = b"".join(struct.pack(">HL", code, value) for code, value in settings.items())
+    return len(payload).to_bytes(3) + SETTINGS_TYPE + payload
+
+
+def test_settings_that_mean_nothing_are_not_kept() -> None:
+    state = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
+    known = {int(SettingCodes.MAX_CONCURRENT_STREAMS): 7}
+    list(state.receive(settings_frame(known)))
+    before = len(state.remote_settings)
+    for start in range(1000, 60_000, 1000):
+        unknown = dict.fromkeys(range(start, start + 1000), 1)
+        list(state.receive(settings_frame(unknown | known)))
+    assert state.remote_settings.max_concurrent_streams == 7
+    assert len(state.remote_settings) == before
+
+
+# -- calls ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.trio
+async def test_calls_that_wait_for_a_slot() -> None:
+    network = Network(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+    config = Configuration(max_waiting_streams=2)
+    async with channel_to(network, config) as channel:
+        async with anyio.create_task_group() as tasks:
+            calls = [Call(channel) for _ in range(3)]
+            for call in calls:
+                tasks.start_soon(call.run)
+                await anyio.wait_all_tasks_blocked()
+            one_more = Call(channel)
+            await one_more.run()
+            assert one_more.status is Status.RESOURCE_EXHAUSTED
+            assert channel.statistics().waiting_for_slot == 2
+            for _ in calls:
+                peer, stream_id = await network.accept()
+                await peer.respond(stream_id, b"fine", end=True)
+        assert [call.received for call in calls] == [[b"fine"]] * 3
+        assert channel.statistics() == NOTHING
+        await completes(network, channel)
+
+
+@pytest.mark.trio
+async def test_handlers_that_clean_up_are_bounded(autojump_clock: MockClock) -> None:
+    """A call that is over gives up its slot; its handler counts until it has ended, too."""
+    del autojump_clock
+    running = 0
+
+    async def tidy(stream: Handling) -> None:
+        nonlocal running
+        del stream
+        running += 1
+        try:
+            await anyio.sleep_forever()
+        finally:
+            with anyio.move_on_after(10, shield=True):
+                await anyio.sleep_forever()
+            running -= 1
+
+    async with serving(Configuration(max_concurrent_streams=3), stream=tidy) as service:
+        peer = await service.connect()
+        for _ in range(3):
+            for stream_id in [await peer.request(STREAM, end=False) for _ in range(3)]:
+                await peer.reset(stream_id)
+        await peer.settle()
+        assert running == 6
+        refused = await peer.request(STREAM, end=False)
+        event = await peer.expect(StreamReset)
+        assert (event.stream_id, event.error_code) == (refused, ErrorCodes.REFUSED_STREAM)
+        await anyio.sleep(11)
+        assert running == 0
+        await peer.request(STREAM, end=False)
+        await peer.settle()
+        assert running == 1

@@ -1,0 +1,102 @@
+"""HPACK with a memory, held equal to hpack: it means the same, whatever came before."""
+
+from typing import cast
+
+import pytest
+from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
+from hpack import Decoder, Encoder, HeaderTuple
+from hypothesis import strategies as st
+from test_fuzz import fuzzed
+
+Headers = list[tuple[str, str]]
+
+CALL: Headers = [
+    (":method", "POST"),
+    (":path", "/ai.AIService/Generate"),
+    ("te", "trailers"),
+    ("grpc-timeout", "180S"),
+    ("traceparent", "00-" + 32 * "a"),
+]
+HEADER = st.one_of(
+    st.sampled_from(CALL),
+    st.tuples(
+        st.sampled_from(("grpc-timeout", "traceparent", "a", "b", "te", ":path")),
+        st.one_of(st.sampled_from(("", "1", "2", "x" * 200)), st.text(max_size=5)),
+    ),
+)
+STEPS = st.lists(
+    st.one_of(st.lists(HEADER, max_size=6), st.sampled_from((0, 40, 100, 4_096))), max_size=30
+)
+
+
+def decoded(decoder: Decoder, block: bytes) -> list[HeaderTuple]:
+    return cast("list[HeaderTuple]", decoder.decode(block, raw=True))
+
+
+def pairs(headers: list[HeaderTuple]) -> Headers:
+    return [(name.decode(), value.decode()) for name, value in headers]
+
+
+@fuzzed(STEPS)
+def test_what_is_encoded_means_the_same_to_hpack(steps: list[Headers | int]) -> None:
+    """Also when the peer changes the size of the table."""
+    encoder, decoder = HeaderEncoder(), Decoder()
+    for step in steps:
+        if isinstance(step, int):
+            encoder.header_table_size = step
+        else:
+            block = encoder.encode(step)
+            assert pairs(decoded(decoder, block)) == step
+            assert list(encoder.header_table.dynamic_entries) == list(
+                decoder.header_table.dynamic_entries
+            )
+
+
+@fuzzed(STEPS)
+def test_what_hpack_encodes_means_the_same_here(steps: list[Headers | int]) -> None:
+    """The same blocks over and over among them."""
+    encoder, decoder, model = Encoder(), HeaderDecoder(), Decoder()
+    for step in steps:
+        if isinstance(step, int):
+            encoder.header_table_size = step
+        else:
+            for _ in range(3):
+                block = encoder.encode(step)
+                assert decoded(decoder, block) == decoded(model, block)
+
+
+def test_second_call_is_written_in_numbers_but_for_what_is_new() -> None:
+    """And it leaves the table as it was."""
+    encoder = HeaderEncoder()
+    encoder.encode(CALL)
+    table = list(encoder.header_table.dynamic_entries)
+    assert {name for name, _ in table} == {b":path", b"te"}
+    numbers = encoder.encode(CALL[:3])
+    assert len(numbers) == 3
+    again = encoder.encode(CALL)
+    assert again.startswith(numbers)
+    assert encoder.encode(CALL) == again
+    assert list(encoder.header_table.dynamic_entries) == table
+
+
+def test_blocks_that_are_remembered_are_few() -> None:
+    """However many a peer thinks of, and none that may change the table."""
+    decoder = HeaderDecoder()
+    for number in range(1_000):
+        decoder.decode(bytes((0x82 + number % 50, 0x82 + number // 50)), raw=True)
+        assert len(decoder._known) <= 64  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the bound
+    decoder.decode(b"\x40\x01a\x01b", raw=True)
+    assert not decoder._known  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+
+
+@pytest.mark.parametrize("block", [b"\x88", b"\x88\xbe"])
+def test_notes_last_as_long_as_the_table(block: bytes) -> None:
+    """What they are about might mean something else."""
+    decoder = HeaderDecoder()
+    decoder.decode(b"\x40\x01a\x01b", raw=True)
+    decoder.decode(block, raw=True)
+    decoder.notes[block] = "approved"
+    assert decoder.knows(block)
+    decoder.decode(b"\x40\x01c\x01d", raw=True)
+    assert not decoder.notes
+    assert not decoder.knows(block)

@@ -1,0 +1,218 @@
+"""What plain h2 does, for each part of it that `grpclib_anyio._connection.http2` overrides.
+
+A test that fails after an update of h2 says that the override is no longer needed.
+"""
+
+import pytest
+from grpclib_anyio._base.config import Configuration, for_client
+from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio.testing import FrameParser
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from h2.events import DataReceived, Event
+from h2.exceptions import ProtocolError, TooManyStreamsError
+from h2.settings import SettingCodes, Settings
+from h2.stream import H2Stream
+from hyperframe.frame import (
+    DataFrame,
+    ExtensionFrame,
+    Frame,
+    GoAwayFrame,
+    RstStreamFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+
+REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "test")]
+RESPONSE = [(":status", "200")]
+#: DATA on stream 0.
+BAD = bytes(9)
+
+
+def pair() -> tuple[H2Connection, H2Connection]:
+    """Return a plain client and a plain server that know each other's settings."""
+    client = H2Connection(H2Configuration(client_side=True))
+    server = H2Connection(H2Configuration(client_side=False))
+    client.initiate_connection()
+    server.initiate_connection()
+    exchange(client, server)
+    return client, server
+
+
+def none(_queued: bytearray) -> int:
+    """Write nothing at once: it is all read by `data_to_send`."""
+    return 0
+
+
+def exchange(one: H2Connection, other: H2Connection) -> None:
+    """Let each take in what the other has queued, until there is nothing."""
+    there, back = one.data_to_send(), other.data_to_send()
+    while there or back:
+        other.receive_data(there)
+        one.receive_data(back)
+        there, back = one.data_to_send(), other.data_to_send()
+
+
+def frames_queued_by(connection: H2Connection) -> list[Frame]:
+    return list(FrameParser().feed(connection.data_to_send()))
+
+
+def with_response(*, end: bool = False) -> tuple[H2Connection, H2Connection]:
+    """Return a client and a server with stream 1 open, and the response's headers sent."""
+    client, server = pair()
+    client.send_headers(1, REQUEST)
+    exchange(client, server)
+    server.send_headers(1, RESPONSE, end_stream=end)
+    exchange(client, server)
+    return client, server
+
+
+def test_h2_reads_all_frames_before_it_tells_of_the_first() -> None:
+    """A good frame and a bad one in one read: the good one's event is lost."""
+    client, _ = with_response()
+    with pytest.raises(ProtocolError):
+        client.receive_data(DataFrame(1, b"good").serialize() + BAD)
+
+
+def test_ours_tells_of_the_good_frame_first() -> None:
+    """The same bytes."""
+    ours = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
+    server = H2Connection(H2Configuration(client_side=False))
+    server.initiate_connection()
+    ours.send_headers(1, REQUEST)
+    server.receive_data(ours.data_to_send())
+    server.send_headers(1, RESPONSE)
+    server.send_data(1, b"good")
+    seen: list[type[Event]] = []
+    with pytest.raises(ProtocolError):
+        seen.extend(map(type, ours.receive(server.data_to_send() + BAD)))
+    assert DataReceived in seen
+
+
+def test_h2_waits_for_all_of_a_frame_that_is_too_large() -> None:
+    """The header alone, of 16 MiB."""
+    client, _ = pair()
+    assert client.receive_data(b"\xff\xff\xff\0\0\0\0\0\1" + b"x" * 100_000) == []
+
+
+def test_h2_sends_nothing_after_the_peer_has_said_goaway() -> None:
+    """Although stream 1 is below its `last_stream_id`."""
+    client, _ = with_response()
+    client.receive_data(GoAwayFrame(0, last_stream_id=1).serialize())
+    with pytest.raises(ProtocolError):
+        client.send_data(1, b"more")
+
+
+def test_h2_drops_what_is_queued_when_the_peer_says_goaway() -> None:
+    """Frames of stream 1 among it."""
+    client, _ = with_response()
+    client.send_data(1, b"more")
+    client.receive_data(GoAwayFrame(0, last_stream_id=1).serialize())
+    assert client.data_to_send() == b""
+
+
+def test_h2_answers_frames_that_crossed_its_reset_by_another() -> None:
+    """The server sends one more frame before it sees the reset."""
+    client, server = with_response()
+    client.reset_stream(1, ErrorCodes.CANCEL)
+    client.data_to_send()
+    server.send_data(1, b"more")
+    client.receive_data(server.data_to_send())
+    assert RstStreamFrame in map(type, frames_queued_by(client))
+
+
+def test_h2_credits_data_of_a_stream_that_is_over_by_itself() -> None:
+    """And tells nobody: there is no event."""
+    client, server = with_response()
+    client.reset_stream(1, ErrorCodes.CANCEL)
+    client.data_to_send()
+    events: list[Event] = []
+    for _ in range(3):
+        server.send_data(1, b"x" * 16_000)
+        events += client.receive_data(server.data_to_send())
+    assert not any(isinstance(event, DataReceived) for event in events)
+    assert WindowUpdateFrame in map(type, frames_queued_by(client))
+
+
+def test_h2_keeps_settings_that_it_does_not_know() -> None:
+    """Each of the codes there are."""
+    client, _ = pair()
+    client.receive_data(SettingsFrame(0, settings={0x99: 1}).serialize())
+    assert client.remote_settings[0x99] == 1
+
+
+def test_h2_ends_the_connection_over_one_stream_too_many() -> None:
+    """The client could not know of the limit yet."""
+    client, server = H2Connection(), H2Connection(H2Configuration(client_side=False))
+    server.local_settings = Settings(
+        client=False, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+    )
+    server.initiate_connection()
+    client.initiate_connection()
+    client.send_headers(1, REQUEST)
+    client.send_headers(3, REQUEST)
+    with pytest.raises(TooManyStreamsError):
+        server.receive_data(client.data_to_send())
+
+
+def test_h2_walks_over_all_streams_for_each_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, _ = pair()
+    for number in range(3):
+        client.send_headers(2 * number + 1, REQUEST)
+    looks = looks_at_streams(monkeypatch)
+    client.send_headers(7, REQUEST)
+    assert len(looks) == 3
+
+
+def test_ours_looks_at_each_stream_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Http2(for_client(None), client_side=True, on_output=lambda: None, send_nowait=none)
+    looks = looks_at_streams(monkeypatch)
+    for number in range(2000):
+        client.send_headers(2 * number + 1, REQUEST)
+    assert len(looks) < 2 * 2000
+
+
+def test_ours_forgets_streams_that_are_over() -> None:
+    client = Http2(for_client(None), client_side=True, on_output=lambda: None, send_nowait=none)
+    for number in range(1000):
+        client.send_headers(2 * number + 1, REQUEST)
+        client.reset_stream(2 * number + 1)
+    assert len(client.streams) <= 64
+
+
+def looks_at_streams(monkeypatch: pytest.MonkeyPatch) -> list[H2Stream]:
+    """Note each time that a stream is asked whether it is open."""
+    looks: list[H2Stream] = []
+    original = H2Stream.open
+
+    def observed(stream: H2Stream) -> bool:
+        looks.append(stream)
+        return bool(original.fget(stream))  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(H2Stream, "open", property(observed))
+    return looks
+
+
+def test_h2_tells_nobody_that_there_is_something_to_write() -> None:
+    """Ours calls back for each frame."""
+    outputs: list[bool] = []
+    ours = Http2(
+        Configuration(),
+        client_side=True,
+        on_output=lambda: outputs.append(True),
+        send_nowait=none,
+    )
+    outputs.clear()
+    ours.ping(b"12345678")
+    assert outputs
+    assert not hasattr(H2Connection(), "on_output")
+
+
+def test_h2_ignores_frames_of_unknown_type() -> None:
+    """Which nothing overrides: an extension is no error (RFC 9113 § 5.5)."""
+    client, _ = with_response()
+    frame = ExtensionFrame(0xBE, 1, body=b"grease")
+    frame.body_len = 6
+    client.receive_data(frame.serialize())
+    assert frames_queued_by(client) == []

@@ -1,0 +1,135 @@
+"""Logs, the same for every program here: one line an event, as key=value or as JSON, on stderr.
+
+Libraries that log through :mod:`logging` come out in the same form. Keys from the environment are
+left out, whoever writes them.
+"""
+
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+import structlog
+from pydantic import Field
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+
+from relay_common.redact import Secrets
+
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["LogSettings", "configure_logging"]
+
+_FIRST_KEYS = ("timestamp", "level", "logger", "event")
+
+
+class _SharedEnvironment(EnvSettingsSource):
+    """``RELAY_LOG_*``, which every program reads next to variables of its own."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Give what is set for logs and nothing else, whatever else has this prefix."""
+        return {name: value for name, value in super().__call__().items() if name in _SHARED}
+
+
+class LogSettings(BaseSettings):
+    """How a program logs, and how its command line looks; each program's settings extend this.
+
+    A program's own variable (``RELAY_MODEL_LOG_LEVEL``) goes before the one that all programs
+    share (``RELAY_LOG_LEVEL``).
+    """
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True,
+        cli_hide_none_type=True,
+        cli_implicit_flags=True,
+        cli_kebab_case=True,
+        cli_show_env_vars=True,
+    )
+
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="log lines as key=value (console) or as JSON objects; RELAY_LOG_FORMAT sets it"
+        " for every program of the relay",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="the least severe events that are logged; RELAY_LOG_LEVEL likewise",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: "PydanticBaseSettingsSource",
+        env_settings: "PydanticBaseSettingsSource",
+        dotenv_settings: "PydanticBaseSettingsSource",
+        file_secret_settings: "PydanticBaseSettingsSource",
+    ) -> "tuple[PydanticBaseSettingsSource, ...]":
+        """Put the shared variables behind the program's own."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, _SharedEnvironment(settings_cls, env_prefix="RELAY_")
+
+
+_SHARED = frozenset(LogSettings.model_fields)
+
+
+def configure_logging(settings: LogSettings) -> None:
+    """Send every log line of this process to stderr in the form that was asked for.
+
+    Replaces what was configured before; meant to be called once, as a program starts.
+    """
+    processors: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *processors,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_formatter(settings.log_format, processors))
+    logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+
+
+def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
+    renderer = structlog.processors.JSONRenderer() if form == "json" else _render_pairs
+    return _SecretiveFormatter(
+        foreign_pre_chain=foreign,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+    )
+
+
+class _SecretiveFormatter(structlog.stdlib.ProcessorFormatter):
+    """Writes no key, whoever logs it: libraries log requests, and errors that show headers."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the base class's own
+        super().__init__(**options)
+        self._secrets = Secrets(os.environ)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._secrets.hidden_in(super().format(record))
+
+
+# Values are shown by their repr: what a caller sent can neither break the line nor steer the
+# terminal of whoever reads it.
+_pairs = structlog.processors.KeyValueRenderer(key_order=_FIRST_KEYS, drop_missing=True)
+
+
+def _render_pairs(logger: "WrappedLogger", name: str, event: "EventDict") -> str:
+    """One line of pairs, with a traceback as it is under it."""
+    traceback = event.pop("exception", None)
+    line = _pairs(logger, name, event)
+    return line if traceback is None else f"{line}\n{traceback}"

@@ -1,0 +1,1 @@
+"""``relay-demo``: the model service and the gateway in one process."""

@@ -1,0 +1,1 @@
+"""hypercorn, hardened; imports nothing of the relay."""

@@ -1,0 +1,135 @@
+"""HTTP/2 in hypercorn: bounded buffers, and streams that end alone."""
+
+import sys
+from contextlib import suppress
+from math import inf
+from typing import Any
+
+import trio
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived
+from h2.exceptions import ProtocolError
+from hypercorn.events import Event, Updated
+from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.h2 import (
+    BUFFER_HIGH_WATER,
+    BUFFER_LOW_WATER,
+    BufferCompleteError,
+    H2Protocol,
+    StreamBuffer,
+)
+from hypercorn.typing import Event as IOEvent
+
+__all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
+
+
+class ContainedH2Protocol(H2Protocol):
+    """HTTP/2 in which a stream that is over concerns no other."""
+
+    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's own
+        """Take what hypercorn gives."""
+        super().__init__(*args)
+        self.streams = _Streams()
+        self.keep_alive_requests = -sys.maxsize  # more than there can be
+
+    async def initiate(
+        self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
+    ) -> None:
+        """Begin, with the request of an upgrade if that is how the connection came here."""
+        await super().initiate(headers, settings)
+        # HTTP/1.1 took the preface for a request, and stopped the timer of an idle connection.
+        await self._say_if_idle()
+
+    async def _create_stream(self, request: RequestReceived) -> None:
+        try:
+            await super()._create_stream(request)
+        except Exception:
+            # Half made, it could not be told of its end.
+            self.streams.pop(request.stream_id or 0, None)
+            raise
+
+    async def stream_send(self, event: StreamEvent) -> None:  # noqa: ASYNC910 - as hypercorn's
+        """Send what the application gives, or give up a stream that its client does not read."""
+        try:
+            await super().stream_send(event)
+        except trio.TooSlowError:
+            with suppress(ProtocolError):  # it is over already
+                self.connection.reset_stream(event.stream_id, ErrorCodes.CANCEL)
+            await self._flush()
+            await self._close_stream(event.stream_id)
+            await self._window_updated(event.stream_id)  # has the sending task drop the buffer
+            await self._say_if_idle()
+
+    async def handle(self, event: Event) -> None:  # noqa: ASYNC910 - as hypercorn's
+        """Take what comes from the client."""
+        had_streams = not self.idle
+        await super().handle(event)
+        if had_streams:
+            await self._say_if_idle()
+
+    async def _say_if_idle(self) -> None:  # noqa: ASYNC910 - as hypercorn's
+        # Only a stream that the application ends makes hypercorn look at this. One that is reset
+        # would leave the connection without its timer, and so for good.
+        if self.idle and not self.closed:
+            await self.send(Updated(idle=True))
+
+
+class _Streams(dict[int, Any]):
+    """The streams by number; one that is over takes what still comes for it, and drops it."""
+
+    def __missing__(self, number: int) -> "_FinishedStream":
+        return _FinishedStream()
+
+
+class _FinishedStream:
+    async def handle(self, event: StreamEvent) -> None:  # noqa: ASYNC910 - as those it stands for
+        pass
+
+
+class BoundedStreamBuffer(StreamBuffer):
+    """What one HTTP/2 stream has to send: 32 KiB and the chunk that went over it.
+
+    Both waits raise ``TooSlowError`` when the client takes nothing for ``write_timeout`` seconds.
+    """
+
+    write_timeout = 30.0
+
+    def __init__(self, event_class: type[IOEvent]) -> None:
+        """Start empty."""
+        super().__init__(event_class)
+        self._last_taken = -inf
+
+    async def push(self, data: bytes) -> None:  # noqa: ASYNC910 - see the docstring
+        """Add a chunk, then wait while there is too much."""
+        if self._complete:
+            raise BufferCompleteError
+        self.buffer.extend(data)
+        await self._is_empty.clear()
+        if len(self.buffer) >= BUFFER_HIGH_WATER:
+            await self._paused.clear()
+            await self._wait(self._paused)
+
+    async def drain(self) -> None:  # noqa: ASYNC910 - see the docstring
+        """Wait until the client has taken all."""
+        await self._wait(self._is_empty)
+
+    async def _wait(self, event: IOEvent) -> None:  # noqa: ASYNC910 - likewise
+        self._last_taken = trio.current_time()
+        while not event.is_set():
+            deadline = self._last_taken + self.write_timeout
+            if trio.current_time() >= deadline:
+                raise trio.TooSlowError
+            with trio.move_on_at(deadline):
+                await event.wait()
+
+    async def pop(self, max_length: int) -> bytes:
+        """Take up to ``max_length`` bytes; the sender goes on when little is left."""
+        data = bytes(self.buffer[:max_length])
+        del self.buffer[:max_length]
+        if data:
+            self._last_taken = trio.current_time()
+        if len(self.buffer) < BUFFER_LOW_WATER:
+            await self._paused.set()
+        if not self.buffer:
+            await self._is_empty.set()
+        return data  # noqa: ASYNC910 - who takes it sends it next

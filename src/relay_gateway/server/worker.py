@@ -1,0 +1,172 @@
+"""hypercorn's trio worker with a drain before its end.
+
+hypercorn stops in this order: it closes its listening sockets and the connections that are idle,
+gives the others ``graceful_timeout``, cancels what is left, and tells the application last. So an
+answer would be cut off in its middle. Here the application comes first::
+
+    told to stop ──▶ the application drains ──▶ hypercorn stops, with nothing left to wait for
+
+``trio_worker``, which the command line runs, looks :func:`serve_on_command_line` up by the name of
+hypercorn's own ``worker_serve``, after it has loaded the application; see ``hypercorn_trio``.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from typing import Protocol
+
+import hypercorn.trio.run
+import trio
+from hypercorn.config import Config, Sockets
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
+from hypercorn.typing import AppWrapper
+
+from relay_gateway.server.idle import Terminated
+
+__all__ = ["DrainingContext", "Worker", "current_worker", "serve", "serve_on_command_line"]
+
+#: Connections that may wait until they are accepted. hypercorn's 100 are fewer than can come in a
+#: moment, and what the kernel drops then is sent again only seconds later.
+_BACKLOG = 2048
+
+_upstream_worker_serve = hypercorn.trio.run.worker_serve
+_Trigger = Callable[[], Awaitable[None]]
+
+
+class Connection(Protocol):
+    """What a worker knows of a connection."""
+
+    def hurry(self) -> None:
+        """Give up soon what is being written."""
+
+
+class Worker:
+    """One run of hypercorn's worker."""
+
+    def __init__(self) -> None:
+        """Have nothing to drain."""
+        #: Awaited between the order to stop and hypercorn's own shutdown; it bounds itself. The
+        #: application puts it here when it starts.
+        self.drain: _Trigger = trio.lowlevel.checkpoint
+        #: The connections that are open.
+        self.connections: set[Connection] = set()
+
+    async def stop(self) -> None:
+        """Drain; what is still being written after that has its last chance."""
+        await self.drain()
+        self._hurry()
+
+    async def hurry_when_cancelled(self) -> None:
+        """Tell the connections of a cancellation, which their writes are shielded from."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        for connection in self.connections:
+            connection.hurry()
+
+
+#: The worker that a connection or an application's lifespan belongs to.
+current_worker: ContextVar[Worker | None] = ContextVar("current_worker", default=None)
+
+
+class DrainingContext(WorkerContext):
+    """hypercorn's, which drains as well when the worker has had its ``max_requests``."""
+
+    def __init__(self, max_requests: int | None) -> None:
+        """Take what hypercorn gives."""
+        super().__init__(max_requests)
+        self.terminate = _Drained()
+        self.terminated: Terminated = Terminated()
+
+
+class _Drained(EventWrapper):
+    async def wait(self) -> None:
+        await super().wait()
+        if (worker := current_worker.get()) is not None:
+            await worker.stop()
+
+
+async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
+    app: AppWrapper,
+    config: Config,
+    *,
+    sockets: Sockets | None = None,
+    shutdown_trigger: _Trigger,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve as hypercorn's ``worker_serve`` does, until the trigger returns and all is drained.
+
+    ``config.graceful_timeout`` is set to zero: the drain has its own bound. A ``config.backlog``
+    that was left as it is becomes longer. Cancelling ends everything at once.
+    """
+    worker = Worker()
+    current_worker.set(worker)
+    config.graceful_timeout = 0.0
+    _lengthen_backlog(config, sockets)
+
+    async def until_drained() -> None:
+        await shutdown_trigger()
+        await worker.stop()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(worker.hurry_when_cancelled)
+        await _upstream_worker_serve(
+            app, config, sockets=sockets, shutdown_trigger=until_drained, task_status=task_status
+        )
+        nursery.cancel_scope.cancel()
+
+
+def _lengthen_backlog(config: Config, sockets: Sockets | None) -> None:
+    """Listen anew with our backlog, unless the operator has chosen one."""
+    if config.backlog != Config.backlog:
+        return
+    config.backlog = _BACKLOG
+    if sockets is not None:
+        for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
+            sock.listen(_BACKLOG)  # the kernel takes the last one
+
+
+async def serve_on_command_line(  # noqa: ASYNC128 - as above
+    app: AppWrapper,
+    config: Config,
+    *,
+    sockets: Sockets | None = None,
+    shutdown_trigger: _Trigger | None = None,
+    task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until SIGINT, SIGTERM or the trigger, which is the parent's if this is a child.
+
+    hypercorn has its children ignore SIGINT, and lets SIGTERM kill them. But a terminal sends
+    Ctrl-C to all processes, and a service manager may do so with SIGTERM.
+    """
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_heed, signals, stop, nursery.cancel_scope)
+            if shutdown_trigger is not None:
+                nursery.start_soon(_pass_on, shutdown_trigger, stop)
+            await serve(
+                app, config, sockets=sockets, shutdown_trigger=stop.wait, task_status=task_status
+            )
+            nursery.cancel_scope.cancel()
+
+
+async def _heed(signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope) -> None:
+    """Stop at the first signal, and end at once at the second Ctrl-C.
+
+    SIGTERM comes more than once in any case: hypercorn sends it to the workers that are left.
+    """
+    interrupts = 0
+    async for number in signals:
+        stop.set()
+        interrupts += number == signal.SIGINT
+        if interrupts > 1:
+            scope.cancel()
+
+
+async def _pass_on(trigger: _Trigger, stop: trio.Event) -> None:
+    await trigger()
+    stop.set()

@@ -1,0 +1,172 @@
+"""One answer of the engine, made in a thread and read in the event loop.
+
+The thread ends before the answer's context does. Between the two is a buffer; how it is closed
+says how the answer ended::
+
+    engine thread                                event loop
+      step: text ──send──▶ [ 8 pieces ] ──receive──▶ async for
+      step: stop? ◀── closed by the reader ─────── leaving the context
+      the engine is done ──▶ closed by the thread ─▶ complete, or BackendError
+"""
+
+from contextlib import suppress
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import anyio
+import anyio.from_thread
+import anyio.lowlevel
+from grpclib.const import Status
+from structlog.stdlib import get_logger
+
+from relay_model.backends.local.llama import read_piece
+from relay_model.errors import BackendError
+from relay_model.outcome import UNKNOWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = ["LlamaAnswer", "StepwiseEngine"]
+
+# A full buffer blocks this answer's thread and nothing else: llama.cpp goes on making tokens, for
+# this answer up to its limit, and keeps them until the thread asks for them.
+_BUFFERED_PIECES = 8
+
+# One step of the engine is a batch of the prompt or a token, far less than this even for a model
+# too large for its machine.
+_STOP_SECONDS = 30.0
+
+_log = get_logger(__name__)
+
+
+class StepwiseEngine(Protocol):
+    """What makes an answer and, at every step of it, asks whether to go on."""
+
+    def answer(self, request: dict[str, Any], on_step: "Callable[[dict[str, Any]], bool]") -> None:
+        """Block until the answer has ended, or ``on_step`` has returned true."""
+        ...
+
+
+class LlamaAnswer:
+    """An async context manager around one answer, and the iterator of its text.
+
+    Entering starts a thread. Leaving tells the engine to stop, which it does within one step (a
+    token, or one batch of a long prompt), and waits for the thread to end, shielded from
+    cancellation, for a bounded time.
+    """
+
+    def __init__(
+        self,
+        engine: StepwiseEngine,
+        request: dict[str, Any],
+        *,
+        stop_seconds: float = _STOP_SECONDS,
+    ) -> None:
+        """Prepare an answer; needs a running event loop.
+
+        Args:
+            engine: makes the answer, in the thread.
+            request: what the engine is asked.
+            stop_seconds: how long leaving waits for an engine that does not stop.
+
+        """
+        self.outcome = UNKNOWN
+        self._stop_seconds = stop_seconds
+        self._engine = engine
+        self._request = request
+        self._loop = anyio.lowlevel.current_token()
+        self._send, self._receive = anyio.create_memory_object_stream[str](_BUFFERED_PIECES)
+        self._thread = Thread(target=self._run, name="relay-generation", daemon=True)
+        self._thread_ended = anyio.Event()
+        self._is_unwanted = False
+        self._is_complete = False
+        self._failure: BackendError | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start generating; not a checkpoint."""
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: "type[BaseException] | None",
+        exc_value: "BaseException | None",
+        traceback: "TracebackType | None",
+    ) -> None:
+        """Stop generating and wait until that has happened."""
+        self._is_unwanted = True
+        self._receive.close()
+        with anyio.move_on_after(self._stop_seconds, shield=True):
+            await self._thread_ended.wait()
+            self._thread.join()
+            return
+        _log.error("engine does not stop", seconds=self._stop_seconds)
+
+    def __aiter__(self) -> Self:
+        """Read the answer, once."""
+        return self
+
+    async def __anext__(self) -> str:
+        """Wait for the next piece of text, which is never empty and never half a character.
+
+        Raises:
+            BackendError: the engine refused or failed; the answer is not complete.
+
+        """
+        try:
+            return await self._receive.receive()
+        except anyio.EndOfStream:
+            if self._failure is not None:
+                raise self._failure from self._failure.__cause__
+            raise StopAsyncIteration from None
+
+    # In the thread.
+
+    def _run(self) -> None:
+        try:
+            self._engine.answer(self._request, self._on_step)
+        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
+            self._fail(error)
+        # The event loop can be gone only when it did not wait for this thread any longer.
+        with suppress(anyio.RunFinishedError):
+            anyio.from_thread.run_sync(self._end, token=self._loop)
+
+    def _on_step(self, step: dict[str, Any]) -> bool:
+        """Hand over what a step brought; whether the engine is to stop."""
+        if self._is_unwanted:
+            return True
+        try:
+            self._take(step)
+        except anyio.BrokenResourceError:
+            return True
+        except Exception as error:  # noqa: BLE001 - the engine drops what its callback raises
+            self._fail(error)
+            return True
+        return False
+
+    def _take(self, step: dict[str, Any]) -> None:
+        piece = read_piece(step)
+        if piece.finish_reason is not None:
+            self._is_complete = True
+            self.outcome = self.outcome._replace(finish_reason=piece.finish_reason)
+        if piece.usage is not None:
+            self.outcome = self.outcome._replace(usage=piece.usage)
+        if piece.text:
+            anyio.from_thread.run(self._send.send, piece.text, token=self._loop)
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, BackendError):
+            self._failure = error
+            return
+        self._failure = BackendError(Status.INTERNAL, "The model failed.", detail=repr(error))
+        self._failure.__cause__ = error
+
+    # Back in the event loop, as the last thing that the thread does.
+
+    def _end(self) -> None:
+        if not self._is_complete and self._failure is None:
+            detail = "the engine ended an answer without finishing it"
+            self._failure = BackendError(Status.INTERNAL, "The model failed.", detail=detail)
+        self._send.close()
+        self._thread_ended.set()

@@ -1,0 +1,240 @@
+"""Answers of a model that another party runs: what the backends for such providers share.
+
+Each provider has a library of its own, which makes requests and reads answers event by event. Here
+are the parts that are the same for all: when a request is made again, how an answer is read, and
+that nothing of it goes on once its context is left.
+"""
+
+import random
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeGuard, TypeVar
+
+import anyio
+from structlog.stdlib import get_logger
+
+from relay_model.backends.providers.failures import ProviderError, cut_short, malformed_response
+from relay_model.backends.providers.generators import StartedGenerators, noting_generators
+from relay_model.outcome import UNKNOWN, Outcome, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+    from contextlib import AbstractAsyncContextManager
+
+__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "provider_backend"]
+
+EventT = TypeVar("EventT")
+EventT_contra = TypeVar("EventT_contra", contravariant=True)
+
+# A prompt that waits to be sent again holds a place that another could have: who asked learns
+# sooner from a failure that names the delay.
+_LONGEST_WAIT = 10.0
+
+# Where the provider names no delay: twice as long each time, less up to a half by chance, so that
+# prompts that failed together do not come back together.
+_FIRST_WAIT = 0.5
+
+# For what follows a complete answer: its usage, and the end of the response, after which the
+# connection can serve another.
+_TRAILER_SECONDS = 1.0
+
+# That of a uint32 in the contract.
+_LARGEST_COUNT = 2**32 - 1
+
+_log = get_logger(__name__)
+
+
+class Reading(Protocol[EventT_contra]):
+    """One answer, as far as its events have been read."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """How the answer ended; means something once it is complete."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the provider has said that the answer is whole."""
+        ...
+
+    def read(self, event: EventT_contra) -> str:
+        """Take note of an event and return its text, if it has any.
+
+        Raises:
+            ProviderError: the event says that the answer failed.
+            Exception: the event is not in the provider's format.
+
+        """
+        ...
+
+
+class Provider(Protocol[EventT]):
+    """Makes requests through the library of one provider."""
+
+    def request(self, prompt: str) -> "AbstractAsyncContextManager[AsyncIterator[EventT]]":
+        """Ask for an answer and give its events; leaving the context closes the response."""
+        ...
+
+    def reading(self) -> Reading[EventT]:
+        """Begin to read an answer."""
+        ...
+
+    def failure(self, error: Exception) -> ProviderError | None:
+        """Say what an exception of the library means; None if it is no failure of a provider."""
+        ...
+
+
+class ProviderBackend(Generic[EventT]):
+    """Answers each prompt by itself, through a provider."""
+
+    def __init__(self, provider: Provider[EventT], *, retries: int) -> None:
+        """Ask a provider, and ask again up to ``retries`` times where it says that this helps."""
+        self._provider = provider
+        self._retries = retries
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        prompt: str,
+        *,
+        session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
+    ) -> "AsyncGenerator[_Answer[EventT]]":
+        """Answer one prompt; entering waits for the first token.
+
+        Leaving the context closes the connection to the provider there and then, unless the answer
+        was read to its end.
+
+        Raises:
+            BackendError: the provider failed; from entering or from the iterator.
+
+        """
+        async with AsyncExitStack() as context:
+            yield await self._begin(prompt, context)
+
+    async def _begin(self, prompt: str, context: AsyncExitStack) -> "_Answer[EventT]":
+        """Make requests until one has brought a first token."""
+        for attempt in range(self._retries):
+            try:
+                return await self._attempt(prompt, context)
+            except ProviderError as error:
+                delay = _delay(error, attempt)
+                if delay is None:
+                    raise
+                _log.info("asking again", seconds=round(delay, 3), error=error.detail)
+            await anyio.sleep(delay)
+        return await self._attempt(prompt, context)
+
+    async def _attempt(self, prompt: str, context: AsyncExitStack) -> "_Answer[EventT]":
+        async with AsyncExitStack() as attempt:
+            answer = _Answer(await self._request(prompt, attempt), self._provider)
+            attempt.push_async_callback(answer.generators.aclose)
+            await answer.begin()
+            context.push_async_exit(attempt.pop_all())
+            return answer
+
+    async def _request(self, prompt: str, attempt: AsyncExitStack) -> "AsyncIterator[EventT]":
+        try:
+            return await attempt.enter_async_context(self._provider.request(prompt))
+        except Exception as error:
+            failure = self._provider.failure(error)
+            if failure is None:
+                raise
+            raise failure from error
+
+
+@contextmanager
+def provider_backend(
+    provider: Provider[EventT], *, retries: int
+) -> "Generator[ProviderBackend[EventT]]":
+    """Hand out a backend that asks a provider."""
+    with noting_generators():
+        yield ProviderBackend(provider, retries=retries)
+
+
+def _delay(error: ProviderError, attempt: int) -> float | None:
+    """How many seconds to wait before another attempt; None when there is to be none."""
+    if not error.may_retry:
+        return None
+    delay = error.retry_after
+    if delay is None:
+        delay = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
+    is_in_time = anyio.current_time() + delay < anyio.current_effective_deadline()
+    return delay if is_in_time and delay <= _LONGEST_WAIT else None
+
+
+class _Answer(Generic[EventT]):
+    """The text of one answer, in the pieces in which the provider sends it."""
+
+    def __init__(self, events: "AsyncIterator[EventT]", provider: Provider[EventT]) -> None:
+        self._events = events
+        self.generators = StartedGenerators()
+        self._provider = provider
+        self._reading = provider.reading()
+        self._first: str | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        return self._reading.outcome if self._reading.is_complete else UNKNOWN
+
+    async def begin(self) -> None:
+        """Wait for the first piece."""
+        self._first = await self._next()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:  # noqa: ASYNC910 - the first piece has been waited for
+        piece, self._first = self._first or await self._next(), None
+        if piece is None:
+            raise StopAsyncIteration
+        return piece  # noqa: ASYNC910 - as above
+
+    async def _next(self) -> str | None:
+        while not self._reading.is_complete:
+            if piece := self._read(await self._event()):
+                return piece
+        await self._read_trailer()
+        return None
+
+    async def _event(self) -> EventT:
+        try:
+            with self.generators:
+                return await anext(self._events)
+        except ProviderError:
+            raise
+        except StopAsyncIteration:
+            raise cut_short() from None
+        except Exception as error:
+            raise self._provider.failure(error) or malformed_response(error) from error
+
+    def _read(self, event: EventT) -> str:
+        try:
+            # The libraries build their events from whatever came.
+            return _checked_text(self._reading.read(event))
+        except ProviderError:
+            raise
+        except Exception as error:
+            raise malformed_response(error) from error
+
+    async def _read_trailer(self) -> None:  # noqa: ASYNC910 - there may be none
+        # The answer is whole, so nothing that happens here can make it fail.
+        with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):
+            while True:
+                self._reading.read(await self._event())
+
+
+def _checked_text(text: object) -> str:
+    if not isinstance(text, str):
+        message = "text that is none"
+        raise TypeError(message)
+    return text
+
+
+def counted(prompt_tokens: object, completion_tokens: object) -> Usage | None:
+    """Return the usage that a provider has told, if it is one."""
+    if _is_count(prompt_tokens) and _is_count(completion_tokens):
+        return Usage(prompt_tokens, completion_tokens)
+    return None
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and 0 <= value <= _LARGEST_COUNT

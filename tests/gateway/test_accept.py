@@ -1,0 +1,178 @@
+"""Connections are taken several at a time when the loop is slow; see `hypercorn_accept`."""
+
+import errno
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from functools import partial
+
+import hypercorn.trio.run
+import pytest
+import trio
+import trio.testing
+
+from relay_gateway.server.accept import SeveralListener, listen_for_several
+
+BURST = 40
+AT_ONCE = 16
+#: Seconds for a turn of the loop.
+LONG, SHORT = 0.004, 0.001
+
+
+@asynccontextmanager
+async def listening() -> AsyncGenerator[SeveralListener]:
+    server = trio.socket.socket()
+    await server.bind(("127.0.0.1", 0))
+    server.listen(BURST)
+    listener = SeveralListener(server)
+    try:
+        yield listener
+    finally:
+        await listener.aclose()
+
+
+@contextmanager
+def browsers(listener: SeveralListener) -> Generator[list[socket.socket]]:
+    """Connect a burst, which waits in the kernel."""
+    address = listener._listener.socket.getsockname()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - trio's would tell
+    with ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(address)) for _ in range(BURST)]
+
+
+def test_hypercorn_listens_so() -> None:
+    """Once there is an application; and everything else is trio's."""
+    listen_for_several()
+    seen = vars(hypercorn.trio.run)["trio"]
+    assert seen.SocketListener is SeveralListener
+    assert seen.sleep is trio.sleep
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(LONG, range(BURST // AT_ONCE, BURST // AT_ONCE + 5)), (SHORT, range(BURST - 3, BURST + 4))],
+)
+async def test_burst_is_taken_in_few_turns_if_they_are_long(
+    seconds: float, expected: range, mock_clock: trio.testing.MockClock
+) -> None:
+    """Others run in between, but not after each; and after each while that takes no time."""
+    turns = 0
+
+    async def run() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            mock_clock.jump(seconds)
+            turns += 1
+
+    async with listening() as listener, trio.open_nursery() as nursery:
+        with browsers(listener) as theirs:
+            nursery.start_soon(run)
+            ours = [await listener.accept() for _ in theirs]
+            assert turns in expected  # who is first in a turn is left to chance
+            for one, other in zip(ours, theirs, strict=True):
+                assert one.socket.getpeername() == other.getsockname()
+                await one.aclose()
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.trio
+async def test_next_one_is_waited_for() -> None:
+    """After a burst as before it; and the wait can be cancelled."""
+    async with listening() as listener, trio.open_nursery() as nursery:
+        for _ in range(3):
+            with trio.move_on_after(0) as scope:
+                await listener.accept()
+            assert scope.cancelled_caught
+
+        async def serve() -> None:
+            for _ in range(2 * BURST):
+                await (await listener.accept()).aclose()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(serve)
+        for _ in range(2):
+            await trio.testing.wait_all_tasks_blocked()
+            with browsers(listener):
+                await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.trio
+async def test_error_is_trios_to_judge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files, or a browser that has left: trio's listener knows what to do."""
+    full = OSError(errno.EMFILE, "")
+
+    class Full:
+        def accept(self) -> None:
+            raise full
+
+    async def fail(_listener: trio.SocketListener) -> None:  # noqa: ASYNC910 - raises
+        raise full
+
+    async with listening() as listener:
+        raw = listener._raw  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - there is no other way to make it fail
+        with monkeypatch.context() as patch:
+            patch.setattr(listener, "_raw", Full())
+            patch.setattr(trio.SocketListener, "accept", fail)
+            with pytest.raises(OSError, match="24"):
+                await listener.accept()
+        assert listener._raw is raw  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+
+
+@pytest.mark.trio
+async def test_closed_listener() -> None:
+    """Says that it is closed, and keeps no descriptor."""
+    async with listening() as listener:
+        pass
+    assert listener._raw.fileno() == listener._listener.socket.fileno() == -1  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - descriptors
+    with pytest.raises(trio.ClosedResourceError):
+        await listener.accept()
+
+
+@pytest.mark.trio
+async def test_listener_that_is_closed_under_a_wait() -> None:
+    """The wait ends, as trio's does."""
+    async with listening() as listener, trio.open_nursery() as nursery:
+
+        async def accept() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await listener.accept()
+
+        nursery.start_soon(accept)
+        await trio.testing.wait_all_tasks_blocked()
+        await listener.aclose()
+
+
+class Given(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts what it is given."""
+
+    def __init__(self, *streams: trio.abc.Stream) -> None:
+        self._streams = [*streams]
+
+    async def accept(self) -> trio.abc.Stream:
+        await trio.lowlevel.checkpoint()
+        return self._streams.pop() if self._streams else await trio.sleep_forever()
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.trio
+async def test_socket_is_closed_by_its_handler_and_nothing_else_is() -> None:
+    """A stream whose TLS handshake fails is left open by hypercorn, and closed by trio."""
+    listen_for_several()
+    serve = vars(hypercorn.trio.run)["trio"].serve_listeners
+    plain, peer = (trio.SocketStream(end) for end in trio.socket.socketpair())
+    tls, client = trio.testing.memory_stream_pair()
+    handled: set[trio.abc.Stream] = set()
+
+    async def handle(stream: trio.abc.Stream) -> None:  # noqa: ASYNC124, ASYNC910 - trio's
+        handled.add(stream)
+
+    async with peer, plain, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(serve, handle, [Given(plain, tls)], handler_nursery=nursery))
+        await trio.testing.wait_all_tasks_blocked()
+        assert handled == {plain, tls}
+        assert plain.socket.fileno() >= 0
+        assert await client.receive_some() == b""
+        nursery.cancel_scope.cancel()

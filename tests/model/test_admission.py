@@ -1,0 +1,107 @@
+"""Admission: so many at a time, a bounded queue, first come first served."""
+
+# pyright: reportPossiblyUnboundVariable=false
+# In a type checker's eyes a scope may swallow what its body raises; a test would have failed.
+
+from collections.abc import Iterable
+
+import anyio
+import anyio.lowlevel
+import pytest
+from anyio.abc import TaskGroup
+from grpclib.const import Status
+
+from relay_model.admission import Admission
+from relay_model.errors import BackendError
+
+pytestmark = pytest.mark.anyio
+
+
+class Callers:
+    """Tasks that ask for a turn and keep it until they are told."""
+
+    def __init__(self, turns: Admission) -> None:
+        self.served: list[int] = []
+        self._turns = turns
+        self._go = [anyio.Event() for _ in range(10)]
+        self.scopes = [anyio.CancelScope() for _ in range(10)]
+
+    async def come(self, numbers: Iterable[int], tasks: TaskGroup) -> None:
+        """Let them ask one after the other."""
+        for number in numbers:
+            tasks.start_soon(self.ask, number)
+            await anyio.wait_all_tasks_blocked()
+
+    async def ask(self, number: int) -> None:
+        with self.scopes[number]:
+            async with self._turns.turn():
+                self.served.append(number)
+                await self._go[number].wait()
+
+    async def dismiss(self, number: int) -> None:
+        self._go[number].set()
+        await anyio.wait_all_tasks_blocked()
+
+
+async def test_first_come_first_served() -> None:
+    turns = Admission(max_concurrent=2, max_queued=8)
+    callers = Callers(turns)
+    async with anyio.create_task_group() as tasks:
+        await callers.come(range(10), tasks)
+        assert (turns.taken, turns.queued) == (2, 8)
+        for number in range(10):
+            await callers.dismiss(number)
+            assert turns.taken == min(2, 9 - number)
+    assert callers.served == list(range(10))
+    assert (turns.taken, turns.queued) == (0, 0)
+
+
+async def test_a_full_queue_refuses_without_waiting() -> None:
+    turns = Admission(max_concurrent=1, max_queued=0)
+    async with turns.turn():
+        with anyio.CancelScope() as scope:
+            scope.cancel()  # whatever waits now is cancelled
+            with pytest.raises(BackendError) as raised:
+                async with turns.turn():
+                    pass
+    assert raised.value.status is Status.RESOURCE_EXHAUSTED
+    assert not scope.cancelled_caught
+    async with turns.turn():
+        assert turns.taken == 1
+
+
+async def test_cancelled_it_leaves_the_queue_and_the_order_as_they_are() -> None:
+    turns = Admission(max_concurrent=1, max_queued=3)
+    callers = Callers(turns)
+    async with anyio.create_task_group() as tasks:
+        await callers.come(range(4), tasks)
+        callers.scopes[1].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert (turns.taken, turns.queued) == (1, 2)
+        await callers.come([4], tasks)
+        for number in (0, 2, 3, 4):
+            await callers.dismiss(number)
+    assert callers.served == [0, 2, 3, 4]
+
+
+async def test_cancelled_as_its_turn_comes_it_passes_it_on() -> None:
+    turns = Admission(max_concurrent=1, max_queued=2)
+    callers = Callers(turns)
+    async with anyio.create_task_group() as tasks:
+        await callers.come(range(3), tasks)
+        callers.scopes[0].cancel()  # which will hand its turn on
+        await anyio.lowlevel.checkpoint()
+        callers.scopes[1].cancel()
+        await anyio.wait_all_tasks_blocked()
+        assert callers.served[-1] == 2
+        await callers.dismiss(2)
+    assert turns.taken == 0
+
+
+async def test_a_failure_gives_its_turn_back() -> None:
+    turns = Admission(max_concurrent=1, max_queued=0)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            async with turns.turn():
+                raise ZeroDivisionError
+    assert turns.taken == 0

@@ -1,0 +1,59 @@
+"""The gateway as an application, in front of a model in the same process."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import trio
+from anyio.abc import ByteStream
+from grpclib.events import RecvRequest, listen
+from grpclib_anyio.server import Server
+from grpclib_anyio.testing import ChannelOver, memory_pair
+
+from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.asgi import create_app
+from tests.support.asgi import Application, Client, started
+from tests.support.models import Model, Wire
+
+STREAM = "/api/ai/stream"
+ASK = f"{STREAM}?prompt=hi&session_id=s"
+
+
+@asynccontextmanager
+async def gateway_to(
+    model: Model,
+    wire: Wire | None = None,
+    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+) -> AsyncGenerator[Client]:
+    """Start the application, with one client that calls it as a server does."""
+    async with (
+        application_to(model, wire, **settings) as application,
+        started(application) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def application_to(
+    model: Model,
+    wire: Wire | None = None,
+    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+) -> AsyncGenerator[Application]:
+    """Make the application on a channel of its own, which it opens and closes."""
+    server, wire = Server([model]), wire or Wire()
+
+    async def note_trace(request: RecvRequest) -> None:  # noqa: ASYNC124 - grpclib awaits it
+        model.traceparents.append(cast("str | None", request.metadata.get("traceparent")))
+
+    listen(server, RecvRequest, note_trace)
+    async with trio.open_nursery() as nursery:
+
+        async def connect() -> ByteStream:
+            await trio.lowlevel.checkpoint()
+            near, far = memory_pair()
+            nursery.start_soon(server.serve_connection, far)
+            return wire.wrap(near)
+
+        application = create_app(GatewaySettings(**settings), channel=ChannelOver(connect))
+        yield cast("Application", application)
+        # No connection outlives the application: the model's side has nothing left to serve.
