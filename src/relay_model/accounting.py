@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from relay_model.admission import Admission
     from relay_model.outcome import Outcome
 
-__all__ = ["RequestLog", "Metrics"]
+__all__ = ["Metrics", "RequestLog"]
 
 # Seconds.
 _TIMES = (0.01, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 180.0)

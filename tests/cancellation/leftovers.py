@@ -19,7 +19,7 @@ _LASTING = re.compile(
       reader | writer | keepalive | <(client|server)\ connection> | connection\ to\ .*
     | deadlines\ of\ calls
     | hypercorn\.(trio\.lifespan|utils)\..* | trio\._highlevel_serve_listeners\._serve_one_listener
-    | relay_gateway\.(app\.Gateway\.hold_channel | hypercorn_(worker|accept)\..*)
+    | relay_gateway\.(web\.asgi\.Gateway\.hold_channel | server\.(worker|accept)\..*)
     | tests\..*
     """,
     re.VERBOSE,

@@ -37,7 +37,7 @@ def test_the_same_seed_is_the_same_run_in_another_process() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.cancellation.simulate", "--seed", "7"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONHASHSEED": "1"},
+        env={**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         encoding="utf-8",
         check=True,

@@ -1,4 +1,4 @@
-"""Connections are taken several at a time when the loop is slow; see `hypercorn_accept`."""
+"""Connections are taken several at a time when the loop is slow; see `server/accept.py`."""
 
 import errno
 import socket

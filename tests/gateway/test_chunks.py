@@ -58,7 +58,7 @@ class Numbers:
                 await writer.write(_event(number))
             elif not writer.write_nowait(_event(number)):
                 self.waited += 1
-                await writer.write(b"")
+                await writer.flush()
 
 
 @asynccontextmanager

@@ -394,7 +394,7 @@ def test_wrong_flag_is_said() -> None:
 def test_wrong_variable_under_hypercorn_is_said_without_a_traceback() -> None:
     """The exit code is hypercorn's, which takes no notice of its worker's."""
     result = run("hypercorn", *UNDER_HYPERCORN, RELAY_PORT="http")
-    assert "relay-gateway: error: --port (RELAY_PORT): " in result.stderr
+    assert "hypercorn: error: --port (RELAY_PORT): " in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -474,5 +474,5 @@ async def test_upstream_still_tells_the_application_last() -> None:
             await begun.wait()
             stop.set()
             await browser.until_closed()
-    message = "hypercorn has mended this: see hypercorn_worker"
+    message = "hypercorn has mended this: see server/worker.py"
     assert happened == ["cancelled", "told"], message

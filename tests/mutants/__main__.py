@@ -1,7 +1,7 @@
 """Breaks the product on purpose, one mutant after the other, and sees that a test notices.
 
 ``nox -s mutants`` runs all of them, ``nox -s mutants -- 7 15`` those of two traps. Each is a copy
-of ``src`` with one piece of code exchanged, in front of the installed packages on the path; the
+of the sources with one piece of code exchanged, in front of the installed packages on the path; the
 tests that are named beside it have to fail there. Before that, all have to pass as things are.
 """
 
@@ -20,6 +20,8 @@ from pathlib import Path
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
 
+#: Where the packages are that may be broken, and whose tests are run apart.
+SOURCES, TRANSPORT = ("src", "packages/grpclib-anyio/src"), "packages/"
 #: Of pytest: all passed, and some failed. Anything else is a mistake in the catalogue.
 _PASSED, _FAILED = 0, 1
 #: Seconds for one test of a mutant, which may well hang, and for all that are named beside it.
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _passes_unbroken(directory: Path, mutants: Sequence[Mutant]) -> bool:
     copy = directory / "unbroken"
-    shutil.copytree(ROOT / "src", copy / "src")
+    _copy_sources(copy)
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     done = _pytest(copy, tests, timeout=_RUN_TIMEOUT * 5)
     if done.returncode != _PASSED:
@@ -75,7 +77,7 @@ def _told(code: int, output: str) -> str:
 
 def _run(directory: Path, mutant: Mutant) -> tuple[int, str]:
     copy = directory / mutant.id.replace(" ", "-").replace("/", "-")
-    shutil.copytree(ROOT / "src", copy / "src")
+    _copy_sources(copy)
     file = copy / mutant.file
     file.write_text(mutant.applied_to(file.read_text(encoding="utf-8")), encoding="utf-8")
     started = time.monotonic()
@@ -84,12 +86,32 @@ def _run(directory: Path, mutant: Mutant) -> tuple[int, str]:
     return done.returncode, f"{done.stdout}\nafter {time.monotonic() - started:.0f} s"
 
 
+def _copy_sources(copy: Path) -> None:
+    for source in SOURCES:
+        shutil.copytree(ROOT / source, copy / source)
+
+
 def _pytest(
+    copy: Path, tests: Iterable[str], *, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run tests: the transport's apart from the relay's, because each has its configuration."""
+    parts: dict[bool, list[str]] = {}
+    for test in tests:
+        parts.setdefault(test.startswith(TRANSPORT), []).append(test)
+    for part in parts.values():
+        done = _pytest_of_one_part(copy, part, timeout=timeout)
+        if done.returncode != _PASSED:
+            break
+    return done
+
+
+def _pytest_of_one_part(
     copy: Path, tests: Iterable[str], *, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     options = ("-x", "-q", "-p", "no:cacheprovider", "-o", f"timeout={_TEST_TIMEOUT}")
     command = [sys.executable, "-m", "pytest", *options, *tests]
-    env = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    path = os.pathsep.join(str(copy / source) for source in SOURCES)
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         return subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout, check=False

@@ -18,6 +18,7 @@ _APP = "src/relay_gateway/web/asgi.py"
 _SSE = "src/relay_gateway/relay/sse.py"
 _RECORD = "src/relay_gateway/web/accounting.py"
 _HYPERCORN = "src/relay_gateway/server/tcp.py"
+_HTTP2_SERVER = "src/relay_gateway/server/http2.py"
 _PAGE = "src/relay_gateway/web/static/app.js"
 _CONNECTION = "packages/grpclib-anyio/src/grpclib_anyio/_connection/connection.py"
 _CONNECTOR = "packages/grpclib-anyio/src/grpclib_anyio/_channel/connector.py"
@@ -32,7 +33,7 @@ _KEEPALIVE = "packages/grpclib-anyio/src/grpclib_anyio/_connection/keepalive.py"
 _ERRORS = "packages/grpclib-anyio/src/grpclib_anyio/_base/errors.py"
 _SERVER = "packages/grpclib-anyio/src/grpclib_anyio/server.py"
 _HTTP2 = "packages/grpclib-anyio/src/grpclib_anyio/_connection/http2.py"
-_ON_TRIO = "packages/grpclib-anyio/src/grpclib_anyio/_base/trio_io.py"
+_ON_TRIO = "packages/grpclib-anyio/src/grpclib_anyio/_fast/trio_stream.py"
 _SERVICE = "src/relay_model/service.py"
 _SERVING = "src/relay_model/serving.py"
 _HTTP_CLIENT = "src/relay_model/backends/providers/http_client.py"
@@ -242,7 +243,9 @@ self._window.credit(size)):
         _ON_TRIO,
         right="        if self._is_sending:\n            return 0\n",
         wrong="",
-        tests=("packages/grpclib-anyio/tests/test_trio_io.py::test_what_is_sent_by_a_plain_call",),
+        tests=(
+            "packages/grpclib-anyio/tests/test_trio_stream.py::test_what_is_sent_by_a_plain_call",
+        ),
     ),
     Mutant(
         10,
@@ -354,7 +357,7 @@ self._window.credit(size)):
     Mutant(
         16,
         "a paused sender goes on although nothing was taken",
-        _HYPERCORN,
+        _HTTP2_SERVER,
         right="        if len(self.buffer) < BUFFER_LOW_WATER:",
         wrong="        if True:",
         tests=(f"{_TEST_HYPERCORN}test_what_one_http2_client_does_not_read_is_bounded",),
@@ -694,7 +697,7 @@ self._window.credit(size)):
     Mutant(
         49,
         "a stream whose window stays shut waits for good",
-        _HYPERCORN,
+        _HTTP2_SERVER,
         right="            deadline = self._last_taken + self.write_timeout",
         wrong="            deadline = inf",
         tests=(f"{_TEST_FOUND}test_http2_stream_whose_window_stays_shut_is_reset",),

@@ -1,6 +1,8 @@
-"""What each module may import."""
+"""Which part of the package may import which: one way, and a list of nevers."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,74 +10,82 @@ import pytest
 import grpclib_anyio
 
 PACKAGE = Path(grpclib_anyio.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
+MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
-#: From the wire up; a module imports from its own level and the ones before.
+#: Folders in the order of the wire; those of a level know nothing of each other. A module of the
+#: package itself is public, and may use all of them.
 LEVELS = (
-    {"on_trio"},
-    {
-        "wakeup",
-        "errors",
-        "flow_control",
-        "floods",
-        "config",
-        "metadata",
-        "peer",
-        "timers",
-        "backoff",
-        "tls",
-        "messages",
-        "header_compression",
-    },
-    {"codec", "compression", "received_frames", "sent_frames", "slots"},
-    {"http2", "keepalive"},
-    {"framing"},
-    {"message_stream"},
-    {"connection"},
-    {"drain"},
-    {"connector"},
-    {"replay", "response"},
-    {"client_call"},
-    {"betterproto_stubs"},
-    {"client"},
-    {"betterproto_compat"},
-    {"server_call"},
-    {"health"},
-    {"server"},
-    {"testing"},
+    {"_base"},
+    {"_fast", "_stream"},
+    {"_connection"},
+    {"_channel"},
+    {"_call"},
+    {"betterproto"},
 )
+#: Modules of trio's own; everything else runs on any event loop.
+TRIO = {"_base/trio_io.py", "_fast/trio_stream.py"}
 
 
 def imported(module: str) -> set[str]:
-    """Return what a module imports: full names, and bare ones for those of the package."""
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
+    """Return the full names of the modules that a module imports."""
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names.add(f".{node.module}" if node.level else (node.module or "").partition(".")[0])
+            assert not node.level, f"{module} imports by a relative name"
+            names.add(str(node.module))
     return names
+
+
+def folder(name: str) -> str:
+    """Return the folder of a module of the package, by its full name; "" for a public one."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and (PACKAGE / parts[1]).is_dir() else ""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_folders_are_imported_one_way(module: str) -> None:
+    levels = {name: number for number, level in enumerate(LEVELS) for name in level}
+    own = Path(module).parts[0] if "/" in module else ""
+    for name in imported(module):
+        if name.split(".")[0] != "grpclib_anyio":
+            continue
+        other = folder(name)
+        before = levels.get(other, len(LEVELS)) < levels.get(own, len(LEVELS))
+        assert other == own or before, f"{module} imports {name}"
+
+
+def test_every_folder_has_its_level() -> None:
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set().union(*LEVELS)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_no_module_imports_an_event_loop(module: str) -> None:
-    known = {"trio"} if module == "on_trio" else set[str]()
-    assert imported(module) & {"asyncio", "trio"} == known
+    loops = {name.split(".")[0] for name in imported(module)} & {"asyncio", "trio"}
+    assert loops == ({"trio"} if module in TRIO else set[str]())
 
 
 def test_flow_control_imports_nothing_at_all() -> None:
-    assert imported("flow_control") == set()
+    assert imported("_stream/flow_control.py") == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str) -> None:
-    levels = {name: number for number, level in enumerate(LEVELS) for name in level}
-    own = levels.get(module, len(LEVELS))
-    for name in imported(module):
-        if name.startswith("."):
-            assert levels[name[1:]] <= own, f"{module} imports {name}"
+def test_only_the_folder_for_betterproto_imports_it(module: str) -> None:
+    uses = any(name.split(".")[0] == "betterproto" for name in imported(module))
+    assert not uses or module.startswith("betterproto/") or module == "health.py"
 
 
-def test_every_module_has_its_place() -> None:
-    assert set(MODULES) - {"__init__"} <= set().union(*LEVELS)
+def test_importing_it_leaves_betterproto_alone() -> None:
+    code = "import sys, grpclib_anyio, grpclib_anyio.client, grpclib_anyio.server; "
+    code += "sys.exit('betterproto' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_of_the_relay_is_needed() -> None:
+    code = "import sys, grpclib_anyio.client, grpclib_anyio.health, grpclib_anyio.testing\n"
+    code += "never = 'quart', 'hypercorn', 'pydantic', 'structlog', 'relay_common'\n"
+    code += "sys.exit(any(name in sys.modules for name in never))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

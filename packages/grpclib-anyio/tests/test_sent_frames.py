@@ -71,7 +71,7 @@ class Subject:
         """Return what came of it."""
         try:
             (self._past_h2 if self.past_h2 else self._by_h2)(*step)
-        except ProtocolError:
+        except (ProtocolError, KeyError):  # h2 looks a stream up that never was
             return [_REFUSED]
         return [*self.exchange(), *self._state()]
 

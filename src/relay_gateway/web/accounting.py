@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from relay_gateway.relay.relay import Relay
     from relay_gateway.web.shutdown import Shutdown
 
-__all__ = ["Metrics", "RequestLog", "Accounting"]
+__all__ = ["Accounting", "Metrics", "RequestLog"]
 
 _Scope = dict[str, Any]
 _Receive = Callable[[], Awaitable[dict[str, Any]]]

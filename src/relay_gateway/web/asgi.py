@@ -230,7 +230,7 @@ def application_of_environment() -> QuartTrio:
         SystemExit: a setting is wrong; one line on stderr says which, under the server's name.
 
     """
-    settings = parse_settings(GatewaySettings, (), program=Path(sys.argv[0]).name)
+    settings = parse_settings(GatewaySettings, (), program=_started_program())
     application = create_app(settings)
 
     # Quart would run a plain function in a thread.
@@ -243,3 +243,9 @@ def application_of_environment() -> QuartTrio:
 
     application.before_serving(configure)
     return application
+
+
+def _started_program() -> str:
+    """Name the program that was started: ``hypercorn``, also as ``python -m hypercorn``."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.stem

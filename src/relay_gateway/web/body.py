@@ -63,6 +63,9 @@ class RelayBody(ResponseBody):
             if (writer := self._relay.writer) is None:
                 return await self._relay.next_chunk()
             while True:
-                await writer.write(await self._relay.next_chunk())
+                if chunk := await self._relay.next_chunk():
+                    await writer.write(chunk)
+                else:
+                    await writer.flush()
         except trio.EndOfChannel:
             raise StopAsyncIteration from None

@@ -94,7 +94,12 @@ def run_module(module: str, *arguments: str, **environment: str) -> Generator[Pr
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         cwd=ROOT,
-        env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),  # helpers are programs as well
+            "PYTHONUNBUFFERED": "1",
+            **environment,
+        },
         start_new_session=True,
     ) as process:
         program = Program(process)

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "OVERLOADED",
     "ProviderError",
-    "stream_aborted",
     "connection_failure",
     "cut_short",
     "malformed_response",
     "refusal",
     "retry_after",
+    "stream_aborted",
 ]
 
 OVERLOADED = 529

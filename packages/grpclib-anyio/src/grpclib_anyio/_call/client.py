@@ -405,7 +405,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
                 return
             self._retry = None  # once is enough
             self._opened(connection, stream)
-            retry.send_nowait(stream)
+            retry.send(stream)
 
     def _drop_retry(self) -> None:
         retry, self._retry = self._retry, None

@@ -46,7 +46,7 @@ class Retry:
         """Take note that the request has ended."""
         self._is_ended = True
 
-    def schedule(self, stream: MessageStream) -> None:
+    def send(self, stream: MessageStream) -> None:
         """Send all of it again, but for the headers; a plain call."""
         stream.resend(self._messages, end=self._is_ended)
 
