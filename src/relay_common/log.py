@@ -115,7 +115,7 @@ def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
 class _SecretiveFormatter(structlog.stdlib.ProcessorFormatter):
     """Writes no key, whoever logs it: libraries log requests, and errors that show headers."""
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - the base class's own
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._secrets = Secrets(os.environ)
 

@@ -29,7 +29,7 @@ class _Application:
     _built: Any = None
 
     @property
-    def __call__(self) -> Any:  # noqa: ANN401 - QuartTrio, which importing this does not import
+    def __call__(self) -> Any:
         """The application's own ``__call__``; builds the application the first time.
 
         Raises:

@@ -98,13 +98,13 @@ class ChunkWriter:
         await self._connection.write(b"")
 
 
-def client_of(scope: Any) -> Client | None:  # noqa: ANN401 - ASGI's
+def client_of(scope: Any) -> Client | None:
     """Return who made the request with this ASGI scope, if the server says so."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
     return extensions.get(CLIENT)
 
 
-def writer_of(scope: Any) -> ChunkWriter | None:  # noqa: ANN401 - ASGI's
+def writer_of(scope: Any) -> ChunkWriter | None:
     """Return what writes the response to the request with this ASGI scope, if there is one."""
     extensions: dict[str, Any] = scope.get("extensions") or {}
     return extensions.get(CHUNK_WRITER)

@@ -85,7 +85,7 @@ class RequestLog:
             self._first = anyio.current_time()
         self._pieces += 1
 
-    def note(self, **notes: Any) -> None:  # noqa: ANN401 - whatever a log line may hold
+    def note(self, **notes: Any) -> None:
         """Have something more in the log line."""
         self._notes.update(notes)
 

@@ -96,9 +96,7 @@ async def _serve_one(
             await _answer(stream, registry)
 
 
-async def _answer(  # noqa: ASYNC910 - it waits for the client
-    stream: "SocketStream", registry: "CollectorRegistry"
-) -> None:
+async def _answer(stream: "SocketStream", registry: "CollectorRegistry") -> None:
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_REQUEST_BYTES)
     with suppress(anyio.EndOfStream, h11.RemoteProtocolError):  # has left, or speaks no HTTP
         request = await _read_request(stream, http)

@@ -179,6 +179,6 @@ def _listening(host: str, port: int) -> "Generator[None]":
         raise StartupError(message, exit_code=EXIT_FAILURE) from error
 
 
-async def _bind_trace(request: RecvRequest) -> None:  # noqa: ASYNC124, ASYNC910 - grpclib awaits it
+async def _bind_trace(request: RecvRequest) -> None:
     """Have every line that is logged in a call's task name the trace that the call is part of."""
     join_trace([str(value) for value in request.metadata.getall("traceparent", [])])

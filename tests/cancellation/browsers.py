@@ -319,7 +319,7 @@ class Direct(Browser):
     async def run(self) -> None:
         """Have nothing to read."""
 
-    async def serve(self, application: Any, exchange: Exchange) -> None:  # noqa: ANN401 - ASGI's
+    async def serve(self, application: Any, exchange: Exchange) -> None:
         """Run the application for a request."""
         path, _, query = (TARGET + exchange.session).partition("?")
         requests = [{"type": "http.request", "body": b"", "more_body": False}]

@@ -60,7 +60,7 @@ class _Replacing:
         self._module = module
         self.__dict__.update(replaced)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a module's
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
 
@@ -191,7 +191,7 @@ class World:
 
     async def _serve_listeners(
         self,
-        handler: Any,  # noqa: ANN401 - trio's
+        handler: Any,
         _listeners: list[Any],
         *,
         handler_nursery: trio.Nursery,
@@ -211,11 +211,11 @@ class World:
         self.channel = ChannelOver(self.models.connect, config=config)
         return self.channel
 
-    def _relay(self, *arguments: Any) -> Relay:  # noqa: ANN401 - Relay's
+    def _relay(self, *arguments: Any) -> Relay:
         self.relays.append(Relay(*arguments))
         return self.relays[-1]
 
-    def _served(self, *arguments: Any, **more: Any) -> Connection:  # noqa: ANN401 - Connection's
+    def _served(self, *arguments: Any, **more: Any) -> Connection:
         self.served.append(Connection(*arguments, **more))
         return self.served[-1]
 
@@ -249,12 +249,12 @@ async def open_world(
     *,
     weather: Callable[[], Weather | None] = lambda: None,
     model: Configuration | None = None,
-    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+    **settings: Any,
 ) -> AsyncGenerator[World]:
     """Start the gateway and the model; leaving it ends all, also when they hang."""
     journal = Journal()
 
-    def stamp(_logger: Any, _method: str, line: Any) -> Any:  # noqa: ANN401 - structlog's
+    def stamp(_logger: Any, _method: str, line: Any) -> Any:
         journal.note("gateway", f"{line['event']}: {line.get('session_id')} {line.get('cause')}")
         line["time"] = trio.current_time()
         return line

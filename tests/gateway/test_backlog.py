@@ -19,7 +19,7 @@ BURST, SOON = 300, 5.0
 CHOSEN = 7
 
 
-async def _application(_app_scope: Any, receive: Any, send: Any, *_: Any) -> None:  # noqa: ANN401 - ASGI's
+async def _application(_app_scope: Any, receive: Any, send: Any, *_: Any) -> None:
     for stage in ("startup", "shutdown"):
         await receive()
         await send({"type": f"lifespan.{stage}.complete"})

@@ -35,7 +35,7 @@ class Numbers:
         self.offered: list[bool] = []
         self.waited = 0
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             for stage in ("startup", "shutdown"):
                 await receive()
@@ -48,7 +48,7 @@ class Numbers:
             await self._write(writer, send)
         await send({"type": "http.response.body", "body": b""})
 
-    async def _write(self, writer: ChunkWriter, send: Any) -> None:  # noqa: ANN401 - ASGI's
+    async def _write(self, writer: ChunkWriter, send: Any) -> None:
         for number in range(COUNT):
             if number % 3 == 0:
                 await send(

@@ -29,7 +29,7 @@ PROMPTS = [
 IDS = ["plain", "reserved", "lines", "space", "unicode", "nul", "long"]
 
 
-async def ask(target: str = STREAM, *, limit: int = KIB, **request: Any) -> tuple[Exchange, Model]:  # noqa: ANN401 - Exchange's
+async def ask(target: str = STREAM, *, limit: int = KIB, **request: Any) -> tuple[Exchange, Model]:
     """Send one request to a gateway with a limit; gives the model, too."""
     model = Model(["x"])
     async with gateway_to(model, max_prompt_bytes=limit) as client:

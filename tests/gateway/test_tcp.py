@@ -74,7 +74,7 @@ class Flood:
         self.sent = 0
         self.ended = trio.Event()
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -88,13 +88,13 @@ class Flood:
             finally:
                 self.ended.set()
 
-    async def _cancel_on_disconnect(self, receive: Any, scope: trio.CancelScope) -> None:  # noqa: ANN401 - ASGI's
+    async def _cancel_on_disconnect(self, receive: Any, scope: trio.CancelScope) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         scope.cancel()
 
 
-async def _live(receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+async def _live(receive: Any, send: Any) -> None:
     for stage in ("startup", "shutdown"):
         await receive()
         await send({"type": f"lifespan.{stage}.complete"})
@@ -301,7 +301,7 @@ class Answer:
         self.disconnected = 0
         self.until_disconnected = trio.Event()
 
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
             return
@@ -314,7 +314,7 @@ class Answer:
                 self.until_disconnected.set()
                 nursery.cancel_scope.cancel()
 
-    async def _answer(self, path: str, send: Any, scope: trio.CancelScope) -> None:  # noqa: ANN401 - ASGI's
+    async def _answer(self, path: str, send: Any, scope: trio.CancelScope) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": EVENT, "more_body": True})
         if path == "/held":
@@ -452,7 +452,7 @@ async def test_upstream_still_tells_the_application_last() -> None:
     """When there is no request left that it could end in order."""
     happened: list[str] = []
 
-    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's
+    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
             happened.append("told")

@@ -34,7 +34,7 @@ AWKWARD = (
 STORY = "Write a very long story about a dog, a cat and a bird."
 
 
-def local_settings(**values: Any) -> ModelSettings:  # noqa: ANN401 - any setting
+def local_settings(**values: Any) -> ModelSettings:
     defaults = {"backend": "local", "max_concurrent": 1, "context_size": 2048, "temperature": 0}
     return ModelSettings.model_validate({**defaults, **values})
 

@@ -39,7 +39,7 @@ def test_a_date_is_a_delay() -> None:
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
-def test_what_the_http_clients_raise(library: Any) -> None:  # noqa: ANN401 - a module
+def test_what_the_http_clients_raise(library: Any) -> None:
     def status(name: str) -> Status:
         failure = connection_failure(getattr(library, name)("x"), library)
         assert failure is not None

@@ -46,7 +46,7 @@ async def served(
         tasks.cancel_scope.cancel()
 
 
-async def ask(stub: AiServiceStub, prompt: str = PROMPT, **options: Any) -> list[tuple[str, bool]]:  # noqa: ANN401 - of a call
+async def ask(stub: AiServiceStub, prompt: str = PROMPT, **options: Any) -> list[tuple[str, bool]]:
     """Give the token and the mark of each message."""
     request = GenerateRequest(prompt=prompt, session_id="s")
     return [(message.token, message.done) async for message in stub.generate(request, **options)]

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 SERVING, NOT_SERVING = ServingStatus.SERVING, ServingStatus.NOT_SERVING
 
 
-def settings(**values: Any) -> ModelSettings:  # noqa: ANN401 - any setting
+def settings(**values: Any) -> ModelSettings:
     return ModelSettings.model_validate({"port": 0, "demo_delay": 0, **values})
 
 
@@ -113,7 +113,7 @@ class Served:
         self.drain = drain
         self.is_over = anyio.Event()
 
-    def ask(self, **options: Any) -> AsyncIterator[GenerateResponse]:  # noqa: ANN401 - of a call
+    def ask(self, **options: Any) -> AsyncIterator[GenerateResponse]:
         return self.stub.generate(GenerateRequest(prompt="hello"), **options)
 
     async def status(self) -> Status:
@@ -151,7 +151,7 @@ class Served:
 
 
 @asynccontextmanager
-async def served(**values: Any) -> AsyncGenerator[Served, None]:  # noqa: ANN401 - any setting
+async def served(**values: Any) -> AsyncGenerator[Served, None]:
     """Run the service on a port that is known before it is ready, until the block is left."""
     port = free_port()
     drain = anyio.Event()

@@ -124,7 +124,7 @@ class Client:
         self.application = application
         self._nursery = nursery
 
-    async def send(self, target: str, **request: Any) -> Exchange:  # noqa: ANN401 - Exchange's
+    async def send(self, target: str, **request: Any) -> Exchange:
         """Send a request and read the whole response."""
         exchange = Exchange(target, **request)
         await exchange.run(self.application)
@@ -135,7 +135,7 @@ class Client:
         """Send a request until its response is over, or the application's call of it is."""
         await exchange.run(self.application)
 
-    def start(self, target: str, **request: Any) -> Exchange:  # noqa: ANN401 - Exchange's
+    def start(self, target: str, **request: Any) -> Exchange:
         """Send a request, and let its response come."""
         exchange = Exchange(target, **request)
         self._nursery.start_soon(exchange.run, self.application)

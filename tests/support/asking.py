@@ -19,7 +19,7 @@ __all__ = ["asked", "failure_of", "settings_for", "whole_answer"]
 PROMPT = "Tell me a story."
 
 
-def settings_for(wire: Wire, url: str, **settings: Any) -> ModelSettings:  # noqa: ANN401 - any
+def settings_for(wire: Wire, url: str, **settings: Any) -> ModelSettings:
     given = {"backend": wire.name, "model": "m", "base_url": url + wire.path, **settings}
     return ModelSettings.model_validate(given)
 
@@ -28,7 +28,7 @@ def settings_for(wire: Wire, url: str, **settings: Any) -> ModelSettings:  # noq
 async def asked(
     wire: Wire,
     *replies: Reply,
-    **settings: Any,  # noqa: ANN401 - any setting
+    **settings: Any,
 ) -> AsyncGenerator[tuple[Backend, ProviderServer]]:
     """Give a backend and the server that it asks; at the end, every connection is closed."""
     async with provider_server(*replies) as server:

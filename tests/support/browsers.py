@@ -69,7 +69,7 @@ class Http1:
             events.append(event)
         return events
 
-    async def ask(self, target: str, **request: Any) -> list[Event]:  # noqa: ANN401 - send's
+    async def ask(self, target: str, **request: Any) -> list[Event]:
         """Send a request and read its events."""
         await self.send(target, **request)
         await self.headers()
@@ -107,7 +107,7 @@ class Http1:
         while await self.stream.receive_some(READ_SIZE):
             pass
 
-    async def _next(self) -> Any:  # noqa: ANN401 - any of h11's events
+    async def _next(self) -> Any:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             self._http.receive_data(await self.stream.receive_some(READ_SIZE))
         return event
@@ -124,7 +124,7 @@ async def http1(origin: str, *, buffer_size: int | None = None) -> AsyncGenerato
         yield Http1(trio.SocketStream(sock))
 
 
-async def ask(origin: str, target: str, **request: Any) -> list[Event]:  # noqa: ANN401 - send's
+async def ask(origin: str, target: str, **request: Any) -> list[Event]:
     """Read the events of one request on a connection of its own."""
     async with http1(origin) as browser:
         return await browser.ask(target, **request)

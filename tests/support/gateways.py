@@ -23,7 +23,7 @@ ASK = f"{STREAM}?prompt=hi&session_id=s"
 async def gateway_to(
     model: Model,
     wire: Wire | None = None,
-    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+    **settings: Any,
 ) -> AsyncGenerator[Client]:
     """Start the application, with one client that calls it as a server does."""
     async with (
@@ -37,7 +37,7 @@ async def gateway_to(
 async def application_to(
     model: Model,
     wire: Wire | None = None,
-    **settings: Any,  # noqa: ANN401 - GatewaySettings'
+    **settings: Any,
 ) -> AsyncGenerator[Application]:
     """Make the application on a channel of its own, which it opens and closes."""
     server, wire = Server([model]), wire or Wire()

@@ -178,7 +178,7 @@ OPENAI = Wire(
 # -- Ollama -------------------------------------------------------------------------------------
 
 
-def _ollama_message(text: str, **more: Any) -> bytes:  # noqa: ANN401 - any field
+def _ollama_message(text: str, **more: Any) -> bytes:
     head = {"model": "llama-x", "created_at": "2026-01-01T00:00:00.5Z"}
     message = {"role": "assistant", "content": text}
     return _line({**head, "message": message, "done": False, **more})

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 class Picky(Raw):
     """Cannot decode one message."""
 
-    def decode(self, data: bytes, message_type: Any) -> Any:  # noqa: ANN401 - grpclib's
+    def decode(self, data: bytes, message_type: Any) -> Any:
         if data == b"bad":
             raise ValueError(data)
         return super().decode(data, message_type)

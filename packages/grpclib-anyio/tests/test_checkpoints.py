@@ -49,7 +49,7 @@ Use = Callable[[Channel], Coroutine[Any, Any, None]]
 # -- what a client does ---------------------------------------------------------------------------
 
 
-def calls(*messages: bytes, **options: Any) -> Use:  # noqa: ANN401 - Call's
+def calls(*messages: bytes, **options: Any) -> Use:
     """Make a call and see it through."""
 
     async def use(channel: Channel) -> None:

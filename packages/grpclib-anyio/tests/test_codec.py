@@ -188,7 +188,7 @@ def test_a_message_that_was_set_but_is_empty_is_written() -> None:
 
 
 @pytest.mark.parametrize("value", [7, b"bytes", None, "\ud800"])
-def test_a_value_of_the_wrong_type_gives_the_same_error(value: Any) -> None:  # noqa: ANN401 - any type
+def test_a_value_of_the_wrong_type_gives_the_same_error(value: Any) -> None:
     message = GenerateResponse(token=value)
     ours = _outcome(lambda: CompiledCodec().encode(message, GenerateResponse))
     assert ours == _outcome(lambda: bytes(message))

@@ -53,7 +53,7 @@ async def ends() -> AsyncGenerator[tuple[Channel, Server], None]:
 def note(seen: list[Any], *names: str) -> Callable[[Any], Awaitable[None]]:
     """Return a listener that notes an event's type and some of its fields."""
 
-    async def listener(event: Any) -> None:  # noqa: ANN401 - any event
+    async def listener(event: Any) -> None:
         await anyio.lowlevel.checkpoint()
         seen.append((type(event).__name__, *(getattr(event, name) for name in names)))
 
@@ -138,13 +138,13 @@ async def test_metadata_is_changed_on_every_way() -> None:
     found: dict[str, Any] = {}
 
     def add(name: str) -> Callable[[Any], Awaitable[None]]:
-        async def listener(event: Any) -> None:  # noqa: ASYNC124, ANN401 - grpclib awaits it
+        async def listener(event: Any) -> None:  # noqa: ASYNC124 - grpclib awaits it
             event.metadata[name] = name
 
         return listener
 
     def find(name: str) -> Callable[[Any], Awaitable[None]]:
-        async def listener(event: Any) -> None:  # noqa: ASYNC124, ANN401 - grpclib awaits it
+        async def listener(event: Any) -> None:  # noqa: ASYNC124 - grpclib awaits it
             found[name] = event.metadata.get(name)
 
         return listener
@@ -165,7 +165,7 @@ async def test_metadata_is_changed_on_every_way() -> None:
 
 async def test_messages_are_exchanged_on_every_way() -> None:
     def append(text: str) -> Callable[[Any], Awaitable[None]]:
-        async def listener(event: Any) -> None:  # noqa: ASYNC124, ANN401 - grpclib awaits it
+        async def listener(event: Any) -> None:  # noqa: ASYNC124 - grpclib awaits it
             event.message = Line(event.message.text + text)
 
         return listener

@@ -64,7 +64,7 @@ MAX_INBOX = CONFIG.http2_stream_window_size + CONFIG.max_message_size
 def fuzzed(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Any]:
     """Run a test with examples: CI's fixed ones, or as many others as were asked for."""
 
-    def decorate(test: Callable[..., None]) -> Any:  # noqa: ANN401 - what pytest collects
+    def decorate(test: Callable[..., None]) -> Any:
         run = settings(
             max_examples=LONG_RUN or EXAMPLES,
             derandomize=not LONG_RUN,
@@ -298,7 +298,7 @@ class Subject:
     def __init__(self) -> None:
         self.connections: list[Connection] = []
 
-    def make(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - Connection's
+    def make(self, *args: Any, **kwargs: Any) -> Connection:
         self.connections.append(Connection(*args, **kwargs))
         return self.connections[-1]
 

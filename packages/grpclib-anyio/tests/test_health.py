@@ -28,7 +28,7 @@ PATIENCE = 10.0
 UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = list(ServingStatus)
 
 
-def types(kind: type[Any], channel: Channel, path: str) -> Any:  # noqa: ANN401 - grpclib's methods take its channel
+def types(kind: type[Any], channel: Channel, path: str) -> Any:
     return kind(channel, path, HealthCheckRequest, HealthCheckResponse)
 
 

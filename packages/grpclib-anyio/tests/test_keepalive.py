@@ -31,7 +31,7 @@ pytestmark = pytest.mark.trio
 TIME, TIMEOUT = 20.0, 10.0
 
 
-def keepalive(**more: Any) -> Configuration:  # noqa: ANN401 - whatever a configuration holds
+def keepalive(**more: Any) -> Configuration:
     return Configuration(_keepalive_time=TIME, _keepalive_timeout=TIMEOUT, **more)
 
 

@@ -26,11 +26,11 @@ WORDS = ["one", "two", "three"]
 class Echo:
     """Says what it was told, as grpclib's generated services are written."""
 
-    async def join(self, stream: Any) -> None:  # noqa: ANN401 - of any two types
+    async def join(self, stream: Any) -> None:
         words = [message.value async for message in stream]
         await stream.send_message(StringValue(value=" ".join(words)))
 
-    async def each(self, stream: Any) -> None:  # noqa: ANN401 - of any two types
+    async def each(self, stream: Any) -> None:
         async for message in stream:
             for word in message.value.split():
                 await stream.send_message(StringValue(value=word))

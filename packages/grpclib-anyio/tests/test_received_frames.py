@@ -200,7 +200,7 @@ class Subject:
         ]
 
 
-def _note(event: Event) -> Any:  # noqa: ANN401 - whatever can be compared
+def _note(event: Event) -> Any:
     if isinstance(event, DataReceived) and event.stream_ended is None:
         return event.stream_id, event.data, event.flow_controlled_length
     if isinstance(event, PingReceived):

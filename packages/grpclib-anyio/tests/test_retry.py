@@ -159,7 +159,7 @@ async def test_events_are_dispatched_once() -> None:
     seen: list[str] = []
     network = Network()
 
-    async def note(event: Any) -> None:  # noqa: ANN401 - grpclib's events share no useful type
+    async def note(event: Any) -> None:
         await checkpoint()
         seen.append(type(event).__name__)
 

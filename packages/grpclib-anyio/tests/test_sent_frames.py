@@ -75,7 +75,7 @@ class Subject:
             return [_REFUSED]
         return [*self.exchange(), *self._state()]
 
-    def _past_h2(self, what: str, stream_id: int, with_: Any) -> None:  # noqa: ANN401 - see Step
+    def _past_h2(self, what: str, stream_id: int, with_: Any) -> None:
         send, end = self.ours.send, what.endswith("end")
         if what.startswith("headers"):
             send.headers(stream_id, with_, end=end)
@@ -86,7 +86,7 @@ class Subject:
         else:
             self._by_peer(what, stream_id, with_)
 
-    def _by_h2(self, what: str, stream_id: int, with_: Any) -> None:  # noqa: ANN401 - see Step
+    def _by_h2(self, what: str, stream_id: int, with_: Any) -> None:
         end = what.endswith("end")
         if what.startswith("headers"):
             self.ours.send_headers(stream_id, with_, end_stream=end)
@@ -97,7 +97,7 @@ class Subject:
         else:
             self._by_peer(what, stream_id, with_)
 
-    def _by_peer(self, what: str, stream_id: int, with_: Any) -> None:  # noqa: ANN401 - see Step
+    def _by_peer(self, what: str, stream_id: int, with_: Any) -> None:
         if what == "peer resets":
             self.peer.reset_stream(stream_id)
         else:
@@ -115,7 +115,7 @@ class Subject:
         ]
 
 
-def _note(event: Event) -> Any:  # noqa: ANN401 - whatever can be compared
+def _note(event: Event) -> Any:
     return type(event), {
         k: _note(v) if isinstance(v, Event) else repr(v) for k, v in vars(event).items()
     }

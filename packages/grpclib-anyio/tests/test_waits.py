@@ -404,7 +404,7 @@ class Served:
             raise
         self.outcome = "over"
 
-    def connect(self, *args: Any, **kwargs: Any) -> Connection:  # noqa: ANN401 - Connection's
+    def connect(self, *args: Any, **kwargs: Any) -> Connection:
         self.connections.append(Connection(*args, **kwargs))
         return self.connections[-1]
 

@@ -230,7 +230,7 @@ class Relay:
 
     async def _next_event(self) -> bytes:
         try:
-            return self._receive.receive_nowait()  # noqa: ASYNC910 - it may be all that there is
+            return self._receive.receive_nowait()
         except trio.WouldBlock:
             self._is_awaited = True
         # After the `except`: in it, a stream that is idle would keep the error and its frames.
@@ -267,11 +267,11 @@ class Relay:
                 await call.send_message(prompt, end=True)
                 return await self._forward(call, send)
         except GRPCError as error:
-            return outcome_of(error)  # noqa: ASYNC910 - read() sends it
+            return outcome_of(error)
         except Exception:  # noqa: BLE001 - a bug of ours; the stream still ends with an event
             # Quart reports that a browser left and drops what went wrong with it: say so here.
             _log.exception("relay failed")
-            return INTERNAL  # noqa: ASYNC910 - likewise
+            return INTERNAL
 
     def _call(self, model: "Channel") -> "Stream[GenerateRequest, GenerateResponse]":
         # The call itself and not betterproto's stub: entering and leaving it is all there is.
@@ -309,9 +309,7 @@ class Relay:
             self.first_token = trio.current_time()
         self.tokens += tokens
 
-    async def _put(  # noqa: ASYNC910 - no checkpoint for a token that finds room
-        self, chunk: bytes, send: trio.MemorySendChannel[bytes]
-    ) -> None:
+    async def _put(self, chunk: bytes, send: trio.MemorySendChannel[bytes]) -> None:
         try:
             self._put_nowait(chunk, send)
         except trio.WouldBlock:
@@ -339,9 +337,7 @@ class Relay:
 
     # -- the heartbeat --------------------------------------------------------------------------
 
-    async def beat(  # noqa: ASYNC910 - it may be over before it begins
-        self, send: trio.MemorySendChannel[bytes]
-    ) -> None:
+    async def beat(self, send: trio.MemorySendChannel[bytes]) -> None:
         """Put a ping into the channel whenever nothing has come out of it for too long.
 
         Pings do not touch the deadline: they would hide a model that is dead.

@@ -59,7 +59,7 @@ class SeveralListener(trio.abc.Listener[trio.SocketStream]):
     async def _accept(self) -> trio.SocketStream:
         if self._more and (stream := self._accept_nowait()) is not None:
             self._more -= 1
-            return stream  # noqa: ASYNC910 - see accept
+            return stream
         began = trio.current_time()
         await trio.lowlevel.checkpoint()
         self._more = _AT_ONCE - 1 if trio.current_time() - began > _LONG_TURN else 0
@@ -112,7 +112,7 @@ class _Trio:
         handlers = cast("trio.Nursery", _Handlers(handler_nursery))
         await trio.serve_listeners(handler, listeners, handler_nursery=handlers)
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever trio has
+    def __getattr__(self, name: str) -> Any:
         return getattr(trio, name)
 
 

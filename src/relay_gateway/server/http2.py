@@ -26,7 +26,7 @@ __all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
 class ContainedH2Protocol(H2Protocol):
     """HTTP/2 in which a stream that is over concerns no other."""
 
-    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's own
+    def __init__(self, *args: Any) -> None:
         """Take what hypercorn gives."""
         super().__init__(*args)
         self.streams = _Streams()
@@ -48,7 +48,7 @@ class ContainedH2Protocol(H2Protocol):
             self.streams.pop(request.stream_id or 0, None)
             raise
 
-    async def stream_send(self, event: StreamEvent) -> None:  # noqa: ASYNC910 - as hypercorn's
+    async def stream_send(self, event: StreamEvent) -> None:
         """Send what the application gives, or give up a stream that its client does not read."""
         try:
             await super().stream_send(event)
@@ -60,14 +60,14 @@ class ContainedH2Protocol(H2Protocol):
             await self._window_updated(event.stream_id)  # has the sending task drop the buffer
             await self._say_if_idle()
 
-    async def handle(self, event: Event) -> None:  # noqa: ASYNC910 - as hypercorn's
+    async def handle(self, event: Event) -> None:
         """Take what comes from the client."""
         had_streams = not self.idle
         await super().handle(event)
         if had_streams:
             await self._say_if_idle()
 
-    async def _say_if_idle(self) -> None:  # noqa: ASYNC910 - as hypercorn's
+    async def _say_if_idle(self) -> None:
         # Only a stream that the application ends makes hypercorn look at this. One that is reset
         # would leave the connection without its timer, and so for good.
         if self.idle and not self.closed:
@@ -82,7 +82,7 @@ class _Streams(dict[int, Any]):
 
 
 class _FinishedStream:
-    async def handle(self, event: StreamEvent) -> None:  # noqa: ASYNC910 - as those it stands for
+    async def handle(self, event: StreamEvent) -> None:
         pass
 
 
@@ -99,7 +99,7 @@ class BoundedStreamBuffer(StreamBuffer):
         super().__init__(event_class)
         self._last_taken = -inf
 
-    async def push(self, data: bytes) -> None:  # noqa: ASYNC910 - see the docstring
+    async def push(self, data: bytes) -> None:
         """Add a chunk, then wait while there is too much."""
         if self._complete:
             raise BufferCompleteError
@@ -109,11 +109,11 @@ class BoundedStreamBuffer(StreamBuffer):
             await self._paused.clear()
             await self._wait(self._paused)
 
-    async def drain(self) -> None:  # noqa: ASYNC910 - see the docstring
+    async def drain(self) -> None:
         """Wait until the client has taken all."""
         await self._wait(self._is_empty)
 
-    async def _wait(self, event: IOEvent) -> None:  # noqa: ASYNC910 - likewise
+    async def _wait(self, event: IOEvent) -> None:
         self._last_taken = trio.current_time()
         while not event.is_set():
             deadline = self._last_taken + self.write_timeout
@@ -132,4 +132,4 @@ class BoundedStreamBuffer(StreamBuffer):
             await self._paused.set()
         if not self.buffer:
             await self._is_empty.set()
-        return data  # noqa: ASYNC910 - who takes it sends it next
+        return data

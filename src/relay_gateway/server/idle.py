@@ -65,7 +65,7 @@ class IdleTimer:
         if self._is_waiting:
             self._scope.cancel()
 
-    async def restart(self, *_: object) -> None:  # noqa: ASYNC124, ASYNC910 - hypercorn's own
+    async def restart(self, *_: object) -> None:
         """Count from now, as the connection is idle; not a checkpoint.
 
         What hypercorn would run in a task, and where, does not matter.
@@ -75,7 +75,7 @@ class IdleTimer:
         if self._terminated.is_set():
             self.expire()
 
-    async def stop(self) -> None:  # noqa: ASYNC124, ASYNC910 - likewise
+    async def stop(self) -> None:
         """Stop counting: a request has come; not a checkpoint."""
         self.stop_nowait()
 

@@ -53,7 +53,7 @@ class Inbox:
         """Call a plain function when the client leaves, before the scope is cancelled."""
         self._on_leaving = function
 
-    async def put(self, message: ASGIReceiveEvent) -> None:  # noqa: ASYNC910 - see the docstring
+    async def put(self, message: ASGIReceiveEvent) -> None:
         """Add a message; waits, and is a checkpoint, only while there is no room.
 
         There is always room for a disconnect.
@@ -70,18 +70,18 @@ class Inbox:
             self._messages.append(message)
             self._changed.notify()
 
-    async def receive(self) -> ASGIReceiveEvent:  # noqa: ASYNC910 - as put
+    async def receive(self) -> ASGIReceiveEvent:
         """Take a message; waits, and is a checkpoint, only while there is none."""
         while not self._messages:
             await self._changed.wait()
         self._changed.notify()
-        return self._messages.pop(0)  # noqa: ASYNC910 - likewise
+        return self._messages.pop(0)
 
 
 class RequestTasks(TaskGroup):
     """The tasks of a connection, of which each request has one."""
 
-    async def spawn_app(  # noqa: ASYNC124, ASYNC910 - hypercorn's own
+    async def spawn_app(
         self,
         app: AppWrapper,
         config: Config,
@@ -102,4 +102,4 @@ class RequestTasks(TaskGroup):
             trio.to_thread.run_sync,
             trio.from_thread.run,
         )
-        return inbox.put  # noqa: ASYNC910 - likewise
+        return inbox.put

@@ -67,7 +67,7 @@ class BoundedTCPServer(TCPServer):
     #: Seconds for one write; a client that takes longer to read it loses its connection.
     write_timeout = 30.0
 
-    def __init__(self, *args: Any) -> None:  # noqa: ANN401 - hypercorn's own
+    def __init__(self, *args: Any) -> None:
         """Take what hypercorn gives."""
         super().__init__(*args)
         self._application, self.app = self.app, cast("AppWrapper", self._run_application)
@@ -84,7 +84,7 @@ class BoundedTCPServer(TCPServer):
         self._writes: set[trio.CancelScope] = set()
         self._last_write_deadline = inf
 
-    async def run(self) -> None:  # noqa: ASYNC910 - it waits for the client
+    async def run(self) -> None:
         """Serve the client until either side closes the connection."""
         worker = current_worker.get() or Worker()
         worker.connections.add(self)
@@ -101,7 +101,7 @@ class BoundedTCPServer(TCPServer):
             del self.app
             self.__dict__.pop("protocol", None)  # there is none yet if the client left at once
 
-    async def _serve(self, socket: trio.socket.SocketType) -> None:  # noqa: ASYNC910 - as run
+    async def _serve(self, socket: trio.socket.SocketType) -> None:
         # As hypercorn does when a handshake, in a scope of its own, has failed for want of TLS.
         try:
             family = socket.family
@@ -128,7 +128,7 @@ class BoundedTCPServer(TCPServer):
         finally:
             socket.close()
 
-    def _run_application(self, scope: Any, *more: Any) -> Coroutine[Any, Any, None]:  # noqa: ANN401 - hypercorn's own
+    def _run_application(self, scope: Any, *more: Any) -> Coroutine[Any, Any, None]:
         if self._socket and scope["type"] == "http" and scope["http_version"] == "1.1":
             scope["extensions"][CHUNK_WRITER] = ChunkWriter(self)
         return self._application(scope, *more)
@@ -149,7 +149,7 @@ class BoundedTCPServer(TCPServer):
         self._unsent += data[taken:]
         return not self._unsent
 
-    async def write(self, data: bytes) -> None:  # noqa: ASYNC910 - see write_nowait
+    async def write(self, data: bytes) -> None:
         """Write what is left and then ``data``, or close the connection."""
         if not self.write_nowait(data):
             await self._write_unsent()
@@ -163,11 +163,11 @@ class BoundedTCPServer(TCPServer):
         except OSError:
             return 0  # full, or broken: the long way finds out
 
-    async def _write_unsent(self) -> None:  # noqa: ASYNC910 - waits for lock and client
+    async def _write_unsent(self) -> None:
         # Half a frame must not be followed by another: a write is finished, or it is the last.
         deadline = min(trio.current_time() + self.write_timeout, self._last_write_deadline)
         is_sent = False
-        with trio.CancelScope(shield=True, deadline=deadline) as scope:  # noqa: ASYNC912 - as above
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:
             self._writes.add(scope)
             try:
                 async with self.send_lock:
@@ -206,7 +206,7 @@ class BoundedTCPServer(TCPServer):
         for scope in self._writes:
             scope.deadline = min(scope.deadline, self._last_write_deadline)
 
-    async def _close(self) -> None:  # noqa: ASYNC910 - a socket takes no time for it
+    async def _close(self) -> None:
         if self._socket is None:
             # TLS says good-bye, for which a client that reads nothing leaves no room.
             with trio.move_on_after(_LAST_WRITE_SECONDS):
@@ -214,7 +214,7 @@ class BoundedTCPServer(TCPServer):
         else:
             self._socket.close()
 
-    async def _read(self, data: bytes) -> bytes | None:  # noqa: ASYNC910 - it ends with what it waits for
+    async def _read(self, data: bytes) -> bytes | None:
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
 
         The caller is not cancelled where this is: an application would not be told that its client
@@ -236,7 +236,7 @@ class BoundedTCPServer(TCPServer):
                     data = await self._receive()
                 if not data:
                     await self.protocol.handle(RawData(data))
-                return data or None  # noqa: ASYNC910 - as above
+                return data or None
             # Others may have held up the loop since the time was up, and bytes have come.
             return await self._last_look() or None
         except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
@@ -245,7 +245,7 @@ class BoundedTCPServer(TCPServer):
             reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
             await trio.aclose_forcefully(self.stream)
-        return None  # noqa: ASYNC910 - as above
+        return None
 
     async def _receive(self) -> bytes:
         """Wait for bytes; ``b""`` is their end."""

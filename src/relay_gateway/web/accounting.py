@@ -133,7 +133,7 @@ class Accounting:
         self._shutdown = shutdown
         self._metrics = metrics
 
-    def begin(self, scope: Any, session_id: str) -> RequestLog:  # noqa: ANN401 - ASGI's
+    def begin(self, scope: Any, session_id: str) -> RequestLog:
         """Start the record of the request with this ASGI scope."""
         record: RequestLog = scope.setdefault(_RECORD, RequestLog(session_id, self._metrics))
         return record

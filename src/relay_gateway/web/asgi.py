@@ -105,7 +105,7 @@ class Gateway:
             task_status.started()
             await self._stop.wait()
 
-    async def release_channel(self) -> None:  # noqa: ASYNC910 - see the docstring
+    async def release_channel(self) -> None:
         """Let the channel close; not a checkpoint.
 
         A coroutine, as those below that await nothing: Quart runs plain functions in threads.
@@ -124,7 +124,7 @@ class Gateway:
             await self.shutdown.until_idle()
         self._stop.set()  # nobody needs the model any more
 
-    async def refuse_when_stopping(self) -> None:  # noqa: ASYNC910 - see release_channel
+    async def refuse_when_stopping(self) -> None:
         """Answer 503 once the gateway stops; by then something else should take over."""
         if self.shutdown.has_begun and current_request.endpoint not in _WATCHING:
             after = max(1, ceil(self._settings.drain_seconds))
@@ -151,7 +151,7 @@ class Gateway:
     async def expose_metrics(self) -> Response:
         """Give the metrics in Prometheus' text format."""
         text = generate_latest(self.metrics.registry)
-        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})  # noqa: ASYNC910 - as above
+        return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> QuartTrio:
@@ -197,8 +197,8 @@ def _add_routes(app: QuartTrio, gateway: Gateway) -> None:
         response.headers.update(_PAGE_HEADERS)
         return response
 
-    async def alive() -> str:  # noqa: ASYNC124 - see Gateway.release_channel
-        return "ok\n"  # noqa: ASYNC910 - likewise
+    async def alive() -> str:
+        return "ok\n"
 
     app.add_url_rule("/", view_func=page)
     app.add_url_rule("/api/ai/stream", view_func=gateway.stream, methods=["GET", "POST"])
@@ -210,17 +210,17 @@ def _add_routes(app: QuartTrio, gateway: Gateway) -> None:
     app.after_request(_allow_all_origins)
 
 
-async def _plain_error(error: HTTPException) -> Response:  # noqa: ASYNC124 - as alive()
+async def _plain_error(error: HTTPException) -> Response:
     """Say what is wrong in one line; also for what Quart itself refuses."""
     text = f"{error.description or error.name}\n"
     headers = {**dict(error.get_headers()), "Content-Type": "text/plain; charset=utf-8"}
-    return Response(text, error.code or 500, headers)  # noqa: ASYNC910 - likewise
+    return Response(text, error.code or 500, headers)
 
 
-async def _allow_all_origins(response: Response) -> Response:  # noqa: ASYNC124 - as alive()
+async def _allow_all_origins(response: Response) -> Response:
     if current_request.path.startswith("/api/"):
         response.headers.update(_CORS_HEADERS)
-    return response  # noqa: ASYNC910 - likewise
+    return response
 
 
 def application_of_environment() -> QuartTrio:
@@ -234,7 +234,7 @@ def application_of_environment() -> QuartTrio:
     application = create_app(settings)
 
     # Quart would run a plain function in a thread.
-    async def configure() -> None:  # noqa: ASYNC124, ASYNC910 - as above
+    async def configure() -> None:
         configure_logging(settings)
         for handler in logging.getLogger().handlers:
             # hypercorn's command line writes its own lines in its own form: once is enough.

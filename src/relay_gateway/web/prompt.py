@@ -58,7 +58,7 @@ async def read_question(request: Request, max_bytes: int) -> Question:
         raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
     encoder = _encoder(_text(fields, "format", "text"))
     # A GET has nothing to wait for: see the docstring.
-    return Question(_make_prompt(prompt=prompt, session_id=session_id), encoder)  # noqa: ASYNC910
+    return Question(_make_prompt(prompt=prompt, session_id=session_id), encoder)
 
 
 def _encoder(name: str) -> Encoder:

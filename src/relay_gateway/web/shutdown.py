@@ -37,7 +37,7 @@ class Shutdown:
         for answer in self._answers:
             answer.stop()
 
-    async def until_idle(self) -> None:  # noqa: ASYNC910 - see the docstring
+    async def until_idle(self) -> None:
         """Wait until no request is left; not a checkpoint if there is none."""
         while self.requests:
             await self._waiting.park()

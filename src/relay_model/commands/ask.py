@@ -129,7 +129,7 @@ class _Terminal:
         self._is_terminal = sys.stdout.isatty()
         self._is_in_line = False
 
-    async def write(self, text: str) -> None:  # noqa: ASYNC910 - there may be nothing to write
+    async def write(self, text: str) -> None:
         """Write text; what could steer a terminal does not come through to one.
 
         Raises:
@@ -148,7 +148,7 @@ class _Terminal:
             rest = rest[written:]
         self._is_in_line = self._is_in_line if not text else not text.endswith("\n")
 
-    async def end_line(self) -> None:  # noqa: ASYNC910 - likewise
+    async def end_line(self) -> None:
         """Have what comes next stand in a line of its own."""
         if self._is_in_line:
             await self.write("\n")

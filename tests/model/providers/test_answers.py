@@ -124,7 +124,7 @@ async def test_a_server_that_never_ends_its_response_does_not_hold_up_the_answer
 # -- what is asked for --------------------------------------------------------------------------
 
 
-async def body_of_a_request(wire: Wire, **settings: Any) -> Any:  # noqa: ANN401 - settings, and JSON
+async def body_of_a_request(wire: Wire, **settings: Any) -> Any:
     async with asked(wire, wire.reply(wire.answer("x")), **settings) as (backend, server):
         await whole_answer(backend)
     return server.exchanges[0].body

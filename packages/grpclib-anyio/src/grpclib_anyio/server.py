@@ -180,9 +180,7 @@ class Server:
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
                 await listener.aclose()
 
-    async def _serve_socket(  # noqa: ASYNC910 - a task's end
-        self, transport: ByteStream, ssl: ssl_module.SSLContext | None
-    ) -> None:
+    async def _serve_socket(self, transport: ByteStream, ssl: ssl_module.SSLContext | None) -> None:
         try:
             secured = await self._secure(transport, ssl)
         except OSError as error:
@@ -219,7 +217,7 @@ async def _accept_one(listener: SocketListener) -> ByteStream:
             await _recover_from_accept_error(reason)
 
 
-async def _recover_from_accept_error(reason: BaseException | None) -> None:  # noqa: ASYNC910 - accept is next
+async def _recover_from_accept_error(reason: BaseException | None) -> None:
     """Get over an accept that failed for this connection, or for want of descriptors."""
     number = reason.errno if isinstance(reason, OSError) else None
     if number in _SHORTAGES:
@@ -231,6 +229,6 @@ async def _recover_from_accept_error(reason: BaseException | None) -> None:  # n
 
 async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
     if ssl is None:
-        return unwrap_socket(transport)  # noqa: ASYNC910 - there is no handshake
+        return unwrap_socket(transport)
     with anyio.fail_after(_HANDSHAKE_TIMEOUT):
         return await wrap_tls(transport, ssl)

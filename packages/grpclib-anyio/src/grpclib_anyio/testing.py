@@ -392,4 +392,4 @@ class ChannelFor:
     async def _connect(self) -> ByteStream:
         near, far = memory_pair()
         self._tasks.start_soon(self._server.serve_connection, far, name="server connection")
-        return near if self._wrap is None else self._wrap(near)  # noqa: ASYNC910 - in memory
+        return near if self._wrap is None else self._wrap(near)

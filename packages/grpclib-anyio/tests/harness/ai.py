@@ -5,7 +5,6 @@
 # mypy: ignore-errors
 # pyright: basic, reportArgumentType=false
 # flake8: noqa
-# ruff: noqa
 
 from dataclasses import dataclass
 from typing import (

@@ -49,10 +49,10 @@ class Raw(CodecBase):
 
     __content_subtype__ = "proto"  # pyright: ignore - grpclib's is a property, and its own codecs do this
 
-    def encode(self, message: Any, message_type: Any) -> bytes:  # noqa: ANN401, ARG002 - grpclib's
+    def encode(self, message: Any, message_type: Any) -> bytes:  # noqa: ARG002 - grpclib's
         return bytes(message)
 
-    def decode(self, data: bytes, message_type: Any) -> Any:  # noqa: ANN401 - grpclib's
+    def decode(self, data: bytes, message_type: Any) -> Any:
         return data if message_type is bytes else message_type.FromString(data)
 
 

@@ -60,7 +60,7 @@ class InteropTable:
             self._note(item, marker, passed=report.passed)
         return report
 
-    def _note(self, item: Any, marker: pytest.Mark, *, passed: bool) -> None:  # noqa: ANN401 - pytest tells the type of few
+    def _note(self, item: Any, marker: pytest.Mark, *, passed: bool) -> None:
         parameters = item.callspec.params
         peer = marker.kwargs.get("peer") or parameters["pair"]
         loops = self._outcomes[marker.args[0]][peer]

@@ -146,7 +146,7 @@ class Engine:
         self._server = None
 
 
-def _start(xllamacpp: Any, params: Any, weights: Path) -> _Server:  # noqa: ANN401 - untyped
+def _start(xllamacpp: Any, params: Any, weights: Path) -> _Server:
     # xllamacpp always listens for HTTP as well, and on TCP would let every user of this machine
     # in. Here it listens on a socket whose directory is private and gone once it has started.
     with TemporaryDirectory(prefix="relay-model-") as private:

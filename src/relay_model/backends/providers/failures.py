@@ -108,7 +108,7 @@ def refusal(code: int, headers: "Mapping[str, str]", detail: str) -> ProviderErr
     )
 
 
-def connection_failure(error: BaseException, httpx: Any) -> ProviderError | None:  # noqa: ANN401 - one of two
+def connection_failure(error: BaseException, httpx: Any) -> ProviderError | None:
     """Describe a connection that could not be made or was lost; None for any other error.
 
     Args:

@@ -44,12 +44,12 @@ class StartedGenerators:
         if self._token is not None:
             _noted_in.reset(self._token)
 
-    async def aclose(self) -> None:  # noqa: ASYNC910 - waits only for what has not ended
+    async def aclose(self) -> None:
         """Close all of them, from the outermost to the innermost; what they raise is lost.
 
         Shielded from cancellation, for a bounded time.
         """
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):  # noqa: ASYNC912 - as above
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             for generator in self._generators:
                 with suppress(Exception):
                     await generator.aclose()

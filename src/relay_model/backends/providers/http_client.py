@@ -49,7 +49,7 @@ class _Stream(Protocol):
     async def aclose(self) -> None: ...
 
 
-async def _watch_opening(  # noqa: ASYNC124, ASYNC910 - the client awaits its hooks
+async def _watch_opening(
     request: _Request,
 ) -> None:
     request.extensions["trace"] = _Opening()
@@ -61,9 +61,7 @@ class _Opening:
     def __init__(self) -> None:
         self._stream: _Stream | None = None
 
-    async def __call__(  # noqa: ASYNC910 - most steps are nothing to wait for
-        self, event: str, info: dict[str, Any]
-    ) -> None:
+    async def __call__(self, event: str, info: dict[str, Any]) -> None:
         """Hear of a step of the request, such as ``connection.start_tls.complete``."""
         step = event.partition(".")[2]
         if step in {"connect_tcp.complete", "start_tls.complete"}:
@@ -81,9 +79,9 @@ class _Opening:
             await self._close()  # noqa: ASYNC102 - has a scope of its own
             raise
 
-    async def _close(self) -> None:  # noqa: ASYNC910 - nothing to wait for without a stream
+    async def _close(self) -> None:
         if self._stream is None:
-            return  # noqa: ASYNC910 - as above
+            return
         # In a scope that is cancelled, a stream is closed without waiting for anything.
         with anyio.CancelScope(shield=True) as scope:
             scope.cancel()

@@ -91,7 +91,7 @@ class _Reading:
         return event.message.content or ""
 
 
-async def _raise_refusal(  # noqa: ASYNC910 - the client awaits its hooks
+async def _raise_refusal(
     response: httpx.Response,
 ) -> None:
     """Raise for a status of 400 and up, while its headers are there; the library drops them."""

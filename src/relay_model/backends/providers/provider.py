@@ -182,11 +182,11 @@ class _Answer(Generic[EventT]):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:  # noqa: ASYNC910 - the first piece has been waited for
+    async def __anext__(self) -> str:
         piece, self._first = self._first or await self._next(), None
         if piece is None:
             raise StopAsyncIteration
-        return piece  # noqa: ASYNC910 - as above
+        return piece
 
     async def _next(self) -> str | None:
         while not self._reading.is_complete:
@@ -215,7 +215,7 @@ class _Answer(Generic[EventT]):
         except Exception as error:
             raise malformed_response(error) from error
 
-    async def _read_trailer(self) -> None:  # noqa: ASYNC910 - there may be none
+    async def _read_trailer(self) -> None:
         # The answer is whole, so nothing that happens here can make it fail.
         with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):
             while True:

@@ -146,7 +146,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         """Begin; nothing is sent yet."""
         return self
 
-    async def __aexit__(  # noqa: ASYNC910 - awaits nothing after an exception: see the class
+    async def __aexit__(
         self,
         exc_type: type[BaseException] | None,
         exc_val: BaseException | None,
@@ -199,7 +199,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._message_sent = True
         self._end_sent = end
 
-    async def end(self) -> None:  # noqa: ASYNC910 - a coroutine because grpclib's is
+    async def end(self) -> None:
         """End a streaming request; not a checkpoint."""
         if self._end_sent:
             raise ProtocolError("The request has ended already")
@@ -210,7 +210,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         if self._retry is not None:
             self._retry.end()
 
-    async def cancel(self) -> None:  # noqa: ASYNC910 - as end()
+    async def cancel(self) -> None:
         """Reset the stream with CANCEL; not a checkpoint."""
         if self._is_cancelled:
             raise ProtocolError("The call is cancelled already")
@@ -264,7 +264,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             if not messages:
                 raise
             self._malformed = error
-        return messages  # noqa: ASYNC910 - what was there has not been waited for
+        return messages
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the status; done by leaving ``async with``. Not a checkpoint if it is there."""
@@ -273,7 +273,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         if self.initial_metadata is None:
             raise ProtocolError("Initial metadata was not received")
         if self.trailing_metadata is not None:
-            return  # noqa: ASYNC910 - nothing to wait for: see the docstring
+            return
         await self._receive_status(await self._stream.receive_trailers())
 
     # -- inside ---------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     async def _finish(self) -> None:
         if self._open_stream is None or self._is_cancelled:
-            return  # noqa: ASYNC910 - nothing to wait for
+            return
         if self.initial_metadata is None:
             await self.recv_initial_metadata()
         await self.recv_trailing_metadata()
@@ -389,7 +389,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
                     # Another task of this call may have been here first, or may have ended it.
                     if self._retry is retry:
                         await self._reopen(retry, failed)
-        return self._open_stream is not failed  # noqa: ASYNC910 - see the docstring
+        return self._open_stream is not failed
 
     async def _reopen(self, retry: Retry, failed: MessageStream) -> None:
         failed.release()
@@ -397,7 +397,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             raise DeadlineExceededError
         connector = self._client.connector
         if not connector.is_entered:
-            return  # noqa: ASYNC910 - nothing to wait for
+            return
         with anyio.CancelScope() as retry.scope:
             connection, stream = await connector.open_stream(retry.headers)
             if self._retry is not retry:  # cancelled or left when the stream was there already
@@ -439,7 +439,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
     def _read_status(self, trailers: Headers) -> ResponseStatus:
         return read_status(dict(trailers), self._client.status_details_codec)
 
-    def _raise_status(self, status: Status, message: str | None, details: Any) -> None:  # noqa: ANN401 - the codec's
+    def _raise_status(self, status: Status, message: str | None, details: Any) -> None:
         if status is Status.OK:
             return
         if status is Status.CANCELLED and self._is_late():

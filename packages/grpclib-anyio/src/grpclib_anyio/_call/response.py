@@ -56,7 +56,7 @@ def _read_details(
     message: str | None,
     fields: dict[str, str],
     codec: StatusDetailsCodecBase | None,
-) -> Any:  # noqa: ANN401 - the codec's
+) -> Any:
     value = fields.get("grpc-status-details-bin")
     if codec is None or value is None:
         return None

@@ -151,7 +151,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         *,
         status: Status = Status.OK,
         status_message: str | None = None,
-        status_details: Any = None,  # noqa: ANN401 - the codec's
+        status_details: Any = None,
         metadata: _MetadataLike | None = None,
     ) -> None:
         """End the response with a status; done when the handler returns if not before."""
@@ -168,7 +168,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         trailers = self._status_headers(status, status_message, status_details)
         self._end([*trailers, *encode_metadata(own)])
 
-    async def cancel(self) -> None:  # noqa: ASYNC910 - a coroutine because grpclib's is
+    async def cancel(self) -> None:
         """Reset the stream with CANCEL; not a checkpoint."""
         if self._is_cancelled:
             raise ProtocolError("Stream was already cancelled")
@@ -206,7 +206,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _decode(self, data: bytes) -> Any:  # noqa: ANN401 - the codec's
+    def _decode(self, data: bytes) -> Any:
         try:
             return self._services.codec.decode(data, self._recv_type)
         except Exception as error:
@@ -216,7 +216,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         kind = content_type(self._services.codec)
         return [(":status", "200"), ("content-type", kind), ACCEPT_ENCODING]
 
-    def _status_headers(self, status: Status, message: str | None, details: Any) -> Headers:  # noqa: ANN401 - the codec's
+    def _status_headers(self, status: Status, message: str | None, details: Any) -> Headers:
         headers = [] if self._headers_sent else self._response_headers()
         headers.append(("grpc-status", str(status.value)))
         if message is not None:
@@ -232,16 +232,14 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self._stream.end(trailers)
 
 
-async def run_call(  # noqa: ASYNC910 - a task, with nothing to do for a stream that has failed
-    services: Services, stream: MessageStream, peer: Peer
-) -> None:
+async def run_call(services: Services, stream: MessageStream, peer: Peer) -> None:
     """Run the handler that a new stream asks for, and see the stream to its end.
 
     Raises nothing but the cancellation of the scope around it; what a handler raises becomes a
     status and a line in the log.
     """
     try:
-        with anyio.CancelScope() as scope:  # noqa: ASYNC912 - as above
+        with anyio.CancelScope() as scope:
             stream.on_failure = scope.cancel
             if stream.error is None:
                 await _Call(services, stream, peer).run()
@@ -270,7 +268,7 @@ class _Call:
         method = self._services.mapping.get(self._fields.get(":path", ""))
         if refusal := self._refusal(method):
             self._stream.end(refusal)
-            return  # noqa: ASYNC910 - a task's end
+            return
         call = Stream[Any, Any](
             self._stream, self._services, cast("Method", method), self._peer, self._fields
         )
@@ -340,7 +338,7 @@ class _Call:
             )
             await func(cast("Any", call))
         except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
-            return self._status_of(error)  # noqa: ASYNC910 - the caller goes on waiting
+            return self._status_of(error)
         except BaseExceptionGroup as group:
             # Errors beside a cancellation, which goes on without them: at the scope that ends it
             # they would be all that is left, and end the server.

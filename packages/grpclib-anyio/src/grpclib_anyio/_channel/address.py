@@ -45,7 +45,7 @@ class Address:
 
     async def _wrap(self, stream: ByteStream) -> ByteStream:
         if self.ssl is None:
-            return unwrap_socket(stream)  # noqa: ASYNC910 - who connected has waited
+            return unwrap_socket(stream)
         secured = await wrap_tls(stream, self.ssl, hostname=self.tls_name or self.host)
         if secured.extra(TLSAttribute.alpn_protocol) != "h2":
             await anyio.aclose_forcefully(secured)

@@ -176,7 +176,7 @@ class Connector:
         if self._tasks is None or not self.config.wait_for_ready:
             raise unavailable(problem)
 
-    async def _run(self, attempt: _Attempt) -> None:  # noqa: ASYNC910 - a task's end
+    async def _run(self, attempt: _Attempt) -> None:
         start = anyio.current_time()
         try:
             transport = await self._open_transport()

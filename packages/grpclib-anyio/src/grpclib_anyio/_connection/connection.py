@@ -274,7 +274,7 @@ class Connection:
         """
         if not self._stream_limit.is_free:
             await self._stream_limit.wait()
-        return self._open_stream(headers)  # noqa: ASYNC910 - see the docstring
+        return self._open_stream(headers)
 
     def open_stream_nowait(self, headers: Callable[[], Headers]) -> MessageStream | None:
         """Open a client's stream if there is a free slot and nobody waits for it; None if not."""
@@ -341,7 +341,7 @@ class Connection:
                 self._lose("The connection was closed")
                 await anyio.aclose_forcefully(self.transport)
 
-    async def _reader(self) -> None:  # noqa: ASYNC910 - a task's end
+    async def _reader(self) -> None:
         try:
             while True:
                 data = await self.transport.receive(_READ_SIZE)
@@ -350,7 +350,7 @@ class Connection:
         except _LOSSES as error:
             self._lose(_describe_loss(error))
 
-    async def _writer(self) -> None:  # noqa: ASYNC910 - a task's end
+    async def _writer(self) -> None:
         try:
             while not (self._is_closing and not self._h2.queued):
                 self._fill()
@@ -372,7 +372,7 @@ class Connection:
             self._unsent.clear()
         return size
 
-    async def _keepalive(self) -> None:  # noqa: ASYNC910 - a task, of no use without an interval
+    async def _keepalive(self) -> None:
         time = self._config._keepalive_time  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - grpclib's name
         if time is not None:
             await self._pinger.run(time, lambda: self._lose("The peer does not answer pings"))

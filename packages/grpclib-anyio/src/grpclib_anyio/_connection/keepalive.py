@@ -73,7 +73,7 @@ class Pinger:
 
     async def _wait_for_silence(self, time: float) -> None:
         since = self._connection.last_received
-        while True:  # noqa: ASYNC913 - each turn waits or is the last
+        while True:
             if not (self._connection.has_calls or self._permitted_without_calls):
                 await self._opened.wait()
                 since = anyio.current_time()
@@ -81,7 +81,7 @@ class Pinger:
             if due > anyio.current_time():
                 await anyio.sleep_until(due)
             elif self._may_ping():
-                return  # noqa: ASYNC910 - run() waits after it
+                return
             else:
                 await anyio.sleep(time)
 

@@ -33,7 +33,7 @@ class StreamLimit:
         """Whether there is one, and nobody waits for it."""
         return not self._queue and self.taken < self._limit()
 
-    async def wait(self) -> None:  # noqa: ASYNC910 - there is none to wait for any more
+    async def wait(self) -> None:
         """Wait until there is one, or until they are closed; taking it is another step.
 
         A caller that is cancelled gives up its place.

@@ -108,7 +108,7 @@ class UnwrappedSocket(TrySendStream):
             self._sent_in_turn = 0
             await checkpoint()
 
-    async def _send(self, item: bytes) -> None:  # noqa: ASYNC910 - see send()
+    async def _send(self, item: bytes) -> None:
         if self._socket.fileno() < 0:
             raise trio.ClosedResourceError
         sent = self._send_some(item)

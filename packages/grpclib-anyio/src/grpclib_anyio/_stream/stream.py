@@ -114,7 +114,7 @@ class MessageStream:
         while self.headers is None:
             self._raise_error()
             await self._received.wait()
-        return self.headers  # noqa: ASYNC910 - nothing to wait for: see the docstring
+        return self.headers
 
     async def receive(self) -> bytes | None:
         """Return the next message, or None once the peer has ended the stream.
@@ -218,7 +218,7 @@ class MessageStream:
         self.outbox.is_ending = True
         self._wire.schedule(self)
 
-    async def wait_sent(self) -> None:  # noqa: ASYNC910 - nothing to wait for: see the docstring
+    async def wait_sent(self) -> None:
         """Wait until everything queued, the end included, has been handed to the socket.
 
         Not a checkpoint if it has been.
@@ -314,10 +314,10 @@ class MessageStream:
                 raise again(self._refusal)
             if self.remote_ended:
                 self._raise_if_truncated()
-                return False  # noqa: ASYNC910 - nothing to wait for
+                return False
             self._raise_error()
             await self._wait_for_bytes()
-        return True  # noqa: ASYNC910 - called when there is none
+        return True
 
     async def _wait_for_bytes(self) -> None:
         self._credit(self._inbox.credit_incomplete())
@@ -327,7 +327,7 @@ class MessageStream:
         finally:
             self._is_hungry = False
 
-    async def _share(self) -> None:  # noqa: ASYNC910 - once in so many messages
+    async def _share(self) -> None:
         self._since_checkpoint += 1
         if self._since_checkpoint >= _MESSAGES_PER_CHECKPOINT:
             self._since_checkpoint = 0

@@ -101,7 +101,7 @@ def _fixed(python_type: type, code: str) -> _Kind:
     coder = struct.Struct(f"<{code}")
     wire_type = _FIXED32 if coder.size == struct.calcsize("<i") else _FIXED64
 
-    def decode(data: bytes) -> Any:  # noqa: ANN401 - of the kind's type
+    def decode(data: bytes) -> Any:
         return coder.unpack(data)[0]
 
     return _Kind(wire_type, python_type, decode, coder.pack)
@@ -229,7 +229,7 @@ def _unpack(kind: _Kind) -> Callable[[bytes], list[Any]]:
 
 
 def _one(tag: bytes, kind: _Kind, *, has_presence: bool) -> Callable[[Any], bytes]:
-    def encode(value: Any) -> bytes:  # noqa: ANN401 - of the kind's type
+    def encode(value: Any) -> bytes:
         return tag + kind.encode(value) if value or has_presence else b""
 
     return encode
@@ -278,7 +278,7 @@ class CompiledCodec(CodecBase):
         self._tables: dict[type, _Table | None] = {}
         self._general = ProtoCodec()
 
-    def encode(self, message: Any, message_type: Any) -> bytes:  # noqa: ANN401 - grpclib's
+    def encode(self, message: Any, message_type: Any) -> bytes:
         """Return a message's bytes.
 
         Raises:
@@ -292,7 +292,7 @@ class CompiledCodec(CodecBase):
                 pass
         return self._general.encode(message, message_type)
 
-    def decode(self, data: bytes, message_type: Any) -> Any:  # noqa: ANN401 - grpclib's
+    def decode(self, data: bytes, message_type: Any) -> Any:
         """Return the message that ``data`` holds.
 
         Raises:
@@ -326,7 +326,7 @@ class CompiledCodec(CodecBase):
             _add(table, name, meta, kind, is_list=description.default_gen[name] is list)
         return table
 
-    def _kind(self, meta: Any, python_type: Any) -> _Kind | None:  # noqa: ANN401 - betterproto's
+    def _kind(self, meta: Any, python_type: Any) -> _Kind | None:
         if meta.proto_type == betterproto.TYPE_ENUM:
             return _Kind(_VARINT, python_type, python_type.try_value, _varint)
         if meta.proto_type == betterproto.TYPE_MESSAGE and issubclass(python_type, Message):
@@ -334,7 +334,7 @@ class CompiledCodec(CodecBase):
         return _KINDS.get(meta.proto_type)
 
     def _message_kind(self, message_type: type[Message]) -> _Kind:
-        def decode(data: bytes) -> Any:  # noqa: ANN401 - a message_type
+        def decode(data: bytes) -> Any:
             return self.decode(data, message_type)
 
         def encode(message: Message) -> bytes:
@@ -343,7 +343,7 @@ class CompiledCodec(CodecBase):
         return _Kind(_DELIMITED, message_type, decode, encode)
 
 
-def _add(table: _Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:  # noqa: ANN401 - betterproto's
+def _add(table: _Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:
     is_packed = is_list and meta.proto_type in betterproto.PACKED_TYPES
     own_tag = meta.number << 3 | kind.wire_type
     table.decoders[own_tag] = _Decoder(name, _SIZES.get(kind.wire_type), kind.decode, is_list)

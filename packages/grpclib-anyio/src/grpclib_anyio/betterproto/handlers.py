@@ -23,7 +23,7 @@ __all__ = ["make_safe"]
 
 
 class _Sink(Protocol):
-    async def send_message(self, message: Any, /) -> None: ...  # noqa: ANN401 - any message type
+    async def send_message(self, message: Any, /) -> None: ...
 
 
 @runtime_checkable
@@ -37,14 +37,14 @@ def make_safe(service: object) -> None:
         vars(service)["_call_rpc_handler_server_stream"] = _send_all
 
 
-async def _send_all(handler: Callable[[Any], Any], stream: _Sink, request: Any) -> None:  # noqa: ANN401 - any message type
+async def _send_all(handler: Callable[[Any], Any], stream: _Sink, request: Any) -> None:
     """Send each message of the handler's answer; the handler is over when this returns."""
     async with _opened(handler(request)) as messages:
         async for message in messages:
             await stream.send_message(message)
 
 
-def _opened(answer: Any) -> AbstractAsyncContextManager[AsyncIterable[Any]]:  # noqa: ANN401 - whatever a handler returns
+def _opened(answer: Any) -> AbstractAsyncContextManager[AsyncIterable[Any]]:
     if isinstance(answer, AbstractAsyncContextManager):
         return cast("AbstractAsyncContextManager[AsyncIterable[Any]]", answer)
     if iscoroutine(answer):  # `async def` without a `yield`: no messages, in betterproto's terms
@@ -57,7 +57,7 @@ class _NoMessages:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Any:  # noqa: ANN401 - any message type
+    async def __anext__(self) -> Any:
         raise StopAsyncIteration
 
 

@@ -40,7 +40,7 @@ def maker(message_type: type[_M]) -> Callable[..., _M]:
     names = description.meta_by_field_name.keys()
     values_of_all = blank(message_type) | {"_serialized_on_wire": True}
 
-    def make(**values: Any) -> _M:  # noqa: ANN401 - of the fields' types
+    def make(**values: Any) -> _M:
         if not values or not values.keys() <= names:
             return message_type(**values)
         return message_of(message_type, values_of_all | values)
@@ -55,7 +55,7 @@ def getter(name: str) -> Callable[[Message], Any]:
     """
     read = object.__getattribute__
 
-    def get(message: Message) -> Any:  # noqa: ANN401 - of the field's type
+    def get(message: Message) -> Any:
         value = read(message, name)
         return getattr(message, name) if value is betterproto.PLACEHOLDER else value
 

@@ -111,7 +111,7 @@ class _Answer(Generic[_T]):
 class _AnswerToOne(_Answer[_T]):
     """The answer to a call with one request."""
 
-    def __init__(self, call: Stream[Any, _T], request: Any) -> None:  # noqa: ANN401 - any message type
+    def __init__(self, call: Stream[Any, _T], request: Any) -> None:
         super().__init__(call)
         self._request = request
 
@@ -153,7 +153,7 @@ class _Sender:
         self._call = call
         self._requests = requests
 
-    async def run(self) -> None:  # noqa: ASYNC910 - a task's end
+    async def run(self) -> None:
         with self.scope:
             try:
                 await self._send()
@@ -180,11 +180,11 @@ class _Sender:
                     return
         await self._call.end()
 
-    async def _has_sent(self, request: Any) -> bool:  # noqa: ANN401 - any message type
+    async def _has_sent(self, request: Any) -> bool:
         try:
             await self._call.send_message(request)
         except GRPCError:
-            return False  # noqa: ASYNC910 - the call has failed, as the answer says
+            return False
         return True
 
 
@@ -194,9 +194,9 @@ class _Helpers(ServiceStub):
     def _unary_stream(
         self,
         route: str,
-        request: Any,  # noqa: ANN401 - any message type
+        request: Any,
         response_type: type[_T],
-        **options: Any,  # noqa: ANN401 - timeout, deadline and metadata
+        **options: Any,
     ) -> AsyncIterator[_T]:
         kind = Cardinality.UNARY_STREAM
         call = self._call(route, kind, request.__class__, response_type, options)
@@ -208,7 +208,7 @@ class _Helpers(ServiceStub):
         request_iterator: _Requests,
         request_type: type[Any],
         response_type: type[_T],
-        **options: Any,  # noqa: ANN401 - as above
+        **options: Any,
     ) -> AsyncIterator[_T]:
         kind = Cardinality.STREAM_STREAM
         call = self._call(route, kind, request_type, response_type, options)
@@ -220,7 +220,7 @@ class _Helpers(ServiceStub):
         request_iterator: _Requests,
         request_type: type[Any],
         response_type: type[_T],
-        **options: Any,  # noqa: ANN401 - as above
+        **options: Any,
     ) -> _T:
         kind = Cardinality.STREAM_UNARY
         call = self._call(route, kind, request_type, response_type, options)
@@ -280,13 +280,13 @@ class _Owned(Generic[_T]):
 
 def _owned(method: Callable[..., AsyncGenerator[_T]]) -> Callable[..., AsyncIterator[_T]]:
     @wraps(method)
-    def wrapper(*args: Any, **kwargs: Any) -> AsyncIterator[_T]:  # noqa: ANN401 - the method's
+    def wrapper(*args: Any, **kwargs: Any) -> AsyncIterator[_T]:
         return _Owned(method(*args, **kwargs))
 
     return wrapper
 
 
-def _is_generated(method: Any) -> bool:  # noqa: ANN401 - anything that a class can hold
+def _is_generated(method: Any) -> bool:
     helpers = {"_unary_stream", "_stream_stream"}
     return isasyncgenfunction(method) and not helpers.isdisjoint(method.__code__.co_names)
 
@@ -304,7 +304,7 @@ def mend_stubs(channel_type: type[Any]) -> None:
     construct = ServiceStub.__init__
 
     @wraps(construct)
-    def construct_mended(self: ServiceStub, channel: Any, **options: Any) -> None:  # noqa: ANN401 - betterproto's
+    def construct_mended(self: ServiceStub, channel: Any, **options: Any) -> None:
         construct(self, channel, **options)
         if isinstance(channel, channel_type):
             self.__class__ = _mended(type(self))

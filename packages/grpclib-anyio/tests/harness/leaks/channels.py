@@ -20,7 +20,7 @@ def _watch() -> None:
     state: Any = import_module("trio._channel").MemoryChannelState
     init = state.__init__
 
-    def noted_init(self: Any, *args: Any, **options: Any) -> None:  # noqa: ANN401 - trio's
+    def noted_init(self: Any, *args: Any, **options: Any) -> None:
         init(self, *args, **options)
         if _opener().startswith(_PRODUCT):
             _states.append(self)

@@ -76,7 +76,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 def _looking(test: AsyncTest) -> AsyncTest:
     @wraps(test)
-    async def looking(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - the test's
+    async def looking(*args: Any, **kwargs: Any) -> None:
         before, generators = all_tasks(), Generators()
         with generators.watched():
             await test(*args, **kwargs)

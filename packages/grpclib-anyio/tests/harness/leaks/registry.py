@@ -58,7 +58,7 @@ class Connections(Instances[Connection]):
         _tell(Connection, "__aenter__", self._enter)
         leave = Connection.__aexit__
 
-        async def leave_and_count(connection: Connection, *exception: Any) -> None:  # noqa: ANN401 - the method's
+        async def leave_and_count(connection: Connection, *exception: Any) -> None:
             try:
                 await leave(connection, *exception)
             finally:
@@ -80,7 +80,7 @@ def _tell(cls: type[Any], name: str, told: Callable[[Any], None]) -> None:
     method: Callable[..., Any] = getattr(cls, name)
 
     @wraps(method)
-    def telling(instance: Any, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the method's
+    def telling(instance: Any, *args: Any, **options: Any) -> Any:
         told(instance)
         return method(instance, *args, **options)
 
