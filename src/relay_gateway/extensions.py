@@ -1,18 +1,18 @@
-"""What our server offers an application beyond ASGI, for one request, in its scope's ``extensions``.
+"""What our server offers an application beyond ASGI: the interface of ``server`` and ``web``.
 
-Two things, each a key of this module. Where one is absent (another server, HTTP/2, TLS) the
-application goes ASGI's own way, so both are optional::
+Both offers are entries in the ``extensions`` of a request's ASGI scope. Where one is absent
+(another server, HTTP/2, TLS), the application goes ASGI's own way, so both are optional::
 
     client = client_of(scope)      # tells of the disconnect by a plain call, or None
     writer = writer_of(scope)      # writes chunks of the body to the socket at once, or None
 
-**The client.** ASGI tells of a disconnect to the task that awaits ``receive``. An application that is
-busy with its response needs a second task for that, which costs more than most of what is done for
-a request. So our server cancels a scope of the application's itself.
+**The client.** ASGI tells of a disconnect to the task that awaits ``receive``. An application that
+is busy with its response needs a second task for that, which costs more than most of what is done
+for a request. So our server cancels a scope of the application's itself.
 
-**The chunk writer.** Once the headers are sent, a body in HTTP/1.1's chunked coding (RFC 9112 § 7.1)
-is chunk after chunk until the application ends it, and no layer's state changes with one. So our
-server lets the application write the chunks itself.
+**The chunk writer.** Once the headers are sent, a body in HTTP/1.1's chunked coding (RFC 9112
+§ 7.1) is chunk after chunk until the application ends it, and no layer's state changes with one.
+So our server lets the application write the chunks itself.
 """
 
 from abc import abstractmethod
@@ -24,9 +24,9 @@ import trio
 __all__ = [
     "CHUNK_WRITER",
     "CLIENT",
+    "FLUSH",
     "ChunkWriter",
     "Client",
-    "Connection",
     "client_of",
     "writer_of",
 ]
@@ -56,46 +56,30 @@ class Client(Protocol):
         """
 
 
-class Connection(Protocol):
-    """What a :class:`ChunkWriter` writes to."""
+#: For ``ChunkWriter.write``: write what is left and no chunk. A chunk of no bytes would be the end
+#: of the body (RFC 9112 § 7.1), so no other meaning is lost.
+FLUSH = b""
+
+
+class ChunkWriter(Protocol):
+    """Writes chunks of one response, from the end of its headers to the end of its body."""
 
     @abstractmethod
     def write_nowait(self, data: bytes, /) -> bool:
-        """Write what the client takes at once; False if some is left for ``write``."""
+        """Write one chunk as far as the client takes it at once; ``data`` must not be empty.
+
+        Returns:
+            False if some is left. The next ``write`` sends it before anything else.
+
+        """
 
     @abstractmethod
     async def write(self, data: bytes, /) -> None:
-        """Write what is left and then ``data``, or close the connection."""
-
-
-class ChunkWriter:
-    """Writes chunks of one response, from the end of its headers to the end of its body."""
-
-    def __init__(self, connection: Connection) -> None:
-        """Write to a connection."""
-        self._connection = connection
-
-    def write_nowait(self, data: bytes) -> bool:
-        """Write one chunk as far as the client takes it at once; not to be called with nothing.
-
-        Returns:
-            False if some is left. It is sent by the next ``write`` or ``flush``, before anything
-            else.
-
-        """
-        return self._connection.write_nowait(b"%x\r\n%b\r\n" % (len(data), data))
-
-    async def write(self, data: bytes) -> None:
-        """Write what is left, and then one chunk; not to be called with nothing.
+        """Write what is left and then one chunk, or no chunk if ``data`` is ``FLUSH``.
 
         Waits for a client that does not read, for as long as the connection allows. A checkpoint
-        only then; what has been begun is finished also when the task is cancelled.
+        only then. What has been begun is finished also when the task is cancelled.
         """
-        await self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
-
-    async def flush(self) -> None:
-        """Write what is left; waits, and is a checkpoint, as :meth:`write`."""
-        await self._connection.write(b"")
 
 
 def client_of(scope: Any) -> Client | None:

@@ -80,6 +80,8 @@ def _tasks(world: World) -> Iterator[str]:
 
 def _in_relays(world: World) -> Iterator[str]:
     for relay in world.relays:
+        if not hasattr(relay, "_receive"):
+            continue  # its browser disconnected before it was entered
         statistics = relay._receive.statistics()
         if statistics.open_send_channels or statistics.open_receive_channels:
             yield f"a request's channel: {statistics}"

@@ -25,10 +25,10 @@ from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from structlog.testing import capture_logs
 
-import relay_gateway.relay.relay
 from relay_gateway.relay.relay import Relay
 from relay_gateway.server import accept, tcp, worker
 from relay_gateway.settings import GatewaySettings
+from relay_gateway.web import routes
 from relay_gateway.web.asgi import create_app
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http1, Http2
 from tests.cancellation.journal import Journal
@@ -183,7 +183,7 @@ class World:
                 (tcp, {"os": in_os}),
                 # The application makes its channel itself, and so its settings are the real ones.
                 (sys.modules[create_app.__module__], {"Channel": self._channel_to}),
-                (relay_gateway.relay.relay, {"Relay": self._relay}),
+                (routes, {"Relay": self._relay}),
                 (grpclib_anyio.server, {"Connection": self._served}),
             ):
                 patches.enter_context(mock.patch.dict(place.__dict__, names))

@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 
-from relay_gateway.server.accept import SeveralListener, listen_for_several
+from relay_gateway.server.accept import SeveralListener
+from relay_gateway.server.patch import install
 
 BURST = 40
 AT_ONCE = 16
@@ -41,7 +42,7 @@ def browsers(listener: SeveralListener) -> Generator[list[socket.socket]]:
 
 def test_hypercorn_listens_so() -> None:
     """Once there is an application; and everything else is trio's."""
-    listen_for_several()
+    install(write_timeout=30)
     seen = vars(hypercorn.trio.run)["trio"]
     assert seen.SocketListener is SeveralListener
     assert seen.sleep is trio.sleep
@@ -160,7 +161,7 @@ class Given(trio.abc.Listener[trio.abc.Stream]):
 @pytest.mark.trio
 async def test_socket_is_closed_by_its_handler_and_nothing_else_is() -> None:
     """A stream whose TLS handshake fails is left open by hypercorn, and closed by trio."""
-    listen_for_several()
+    install(write_timeout=30)
     serve = vars(hypercorn.trio.run)["trio"].serve_listeners
     plain, peer = (trio.SocketStream(end) for end in trio.socket.socketpair())
     tls, client = trio.testing.memory_stream_pair()

@@ -25,7 +25,7 @@ from harness.leaks.tasks import all_tasks
 from structlog.testing import capture_logs
 
 from relay_gateway.relay.outcome import Cause
-from relay_gateway.relay.relay import Limits, open_relay
+from relay_gateway.relay.relay import Limits, Relay
 from relay_gateway.relay.sse import TextEncoder
 from relay_proto.ai import GenerateRequest
 from tests.support.asgi import Client, Exchange
@@ -84,7 +84,7 @@ class Reading:
     def __init__(self, channel: Channel, pause: float = 0.0) -> None:
         self.scope = trio.CancelScope()
         self.body = b""
-        self._context = open_relay(channel, HI, TextEncoder(), LIMITS)
+        self._context = Relay(channel, HI, TextEncoder(), LIMITS)
         self._pause = pause
 
     async def run(self) -> Cause:

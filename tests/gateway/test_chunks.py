@@ -9,7 +9,7 @@ import pytest
 import trio
 from hypercorn.config import Config
 
-from relay_gateway.extensions import CHUNK_WRITER, ChunkWriter
+from relay_gateway.extensions import CHUNK_WRITER, FLUSH, ChunkWriter
 from relay_gateway.server.patch import install
 from tests.support.browsers import READ_SIZE, SMALL_BUFFER, http1, http2
 from tests.support.event_stream import Event
@@ -58,7 +58,7 @@ class Numbers:
                 await writer.write(_event(number))
             elif not writer.write_nowait(_event(number)):
                 self.waited += 1
-                await writer.flush()
+                await writer.write(FLUSH)
 
 
 @asynccontextmanager

@@ -22,7 +22,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from relay_gateway.extensions import ChunkWriter
 from relay_gateway.relay.outcome import Cause
-from relay_gateway.relay.relay import GENERATE, Encoder, Limits, Relay, open_relay
+from relay_gateway.relay.relay import GENERATE, Encoder, Limits, Relay
 from relay_gateway.relay.sse import DONE as DONE_EVENT
 from relay_gateway.relay.sse import PING, JsonEncoder, TextEncoder
 from relay_proto.ai import GenerateRequest
@@ -64,7 +64,6 @@ class Writer(ChunkWriter):
     """Writes to a browser that takes what it is told to at once, and the rest when it is asked."""
 
     def __init__(self) -> None:
-        super().__init__(self)
         self.is_full = False
         #: What was written, and when.
         self.chunks: list[Chunk] = []
@@ -92,7 +91,7 @@ class Opened:
     def __init__(
         self, model: Channel, limits: Limits, encoder: Encoder, writer: Writer | None
     ) -> None:
-        self._context = open_relay(model, HI, encoder, limits, writer)
+        self._context = Relay(model, HI, encoder, limits, writer)
         self.chunks: list[Chunk] = []
 
     async def __aenter__(self) -> Self:
@@ -547,7 +546,7 @@ async def test_ending_after_the_browser_has_left_does_not_count() -> None:
         opened.relay.disconnect()
         await opened.read_all()
         opened.relay.disconnect()  # a server may say so again
-    assert opened.relay.ending is not None
+    assert opened.relay.outcome is not None
     assert opened.cause is Cause.CLIENT_DISCONNECT
 
 
@@ -663,7 +662,7 @@ async def test_status_becomes_a_message_for_a_person(status: Status) -> None:
     assert message.endswith(".")
     assert status.name not in message
     assert SECRET not in opened.body.decode()
-    ending = opened.relay.ending
+    ending = opened.relay.outcome
     assert ending is not None
     assert (ending.code, ending.detail) == (status.name, SECRET)
     causes = {

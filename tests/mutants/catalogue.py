@@ -13,10 +13,9 @@ WITHOUT_MUTANT = {
 }
 
 _RELAY = "src/relay_gateway/relay/relay.py"
-_BODY = "src/relay_gateway/web/body.py"
-_APP = "src/relay_gateway/web/asgi.py"
+_HTTP_CONNECTION = "src/relay_gateway/web/http_connection.py"
+_ROUTES = "src/relay_gateway/web/routes.py"
 _SSE = "src/relay_gateway/relay/sse.py"
-_RECORD = "src/relay_gateway/web/accounting.py"
 _HYPERCORN = "src/relay_gateway/server/tcp.py"
 _HTTP2_SERVER = "src/relay_gateway/server/http2.py"
 _PAGE = "src/relay_gateway/web/static/app.js"
@@ -70,21 +69,20 @@ MUTANTS = [
     Mutant(
         1,
         "the body is a generator around the relay's nursery",
-        _APP,
-        right="Response(body, headers=_STREAM_HEADERS)",
+        _ROUTES,
+        right="return Response(AnswerBody(relay), headers=_STREAM_HEADERS)",
         wrong="""\
-None
+import trio
 
         async def chunks():
-            async with relay as opened:
-                record.relay = opened
+            async with relay:
                 while True:
                     try:
-                        yield await opened.next_chunk()
+                        yield await relay.next_chunk()
                     except trio.EndOfChannel:
                         return
 
-        response = Response(chunks(), headers=_STREAM_HEADERS)""",
+        return Response(chunks(), headers=_STREAM_HEADERS)""",
         tests=(
             f"{_TEST_APP}test_browser_that_reads_nothing_and_leaves",
             f"{_TEST_APP}test_deadline_is_recorded_for_a_browser_that_reads_nothing",
@@ -149,8 +147,8 @@ None
         6,
         "the heartbeat shares the reader's end of the channel",
         _RELAY,
-        right="nursery.start_soon(relay.beat, send.clone())",
-        wrong="nursery.start_soon(relay.beat, send)",
+        right="self._nursery.start_soon(self._beat, send.clone())",
+        wrong="self._nursery.start_soon(self._beat, send)",
         tests=(
             f"{_TEST_RELAY}test_nothing_follows_the_last_event",
             f"{_TEST_RELAY}test_done_is_the_last_of_a_full_channel",
@@ -365,25 +363,25 @@ self._window.credit(size)):
     Mutant(
         17,
         "nobody takes note of http.disconnect",
-        _RECORD,
-        right='self.disconnected = self.disconnected or message["type"] == "http.disconnect"',
-        wrong="self.disconnected = self.disconnected or False",
+        _HTTP_CONNECTION,
+        right="self._disconnected = True",
+        wrong="self._disconnected = False",
         tests=(f"{_TEST_APP}test_browser_that_leaves_is_recorded",),
     ),
     Mutant(
         18,
         "Quart's own timeout",
-        "src/relay_gateway/web/http_connection.py",
-        right=" and isinstance(response.response, RelayBody):",
+        _HTTP_CONNECTION,
+        right=" and isinstance(response.response, AnswerBody):",
         wrong=" and response.response is None:",
         tests=(f"{_TEST_APP}test_answer_may_take_longer_than_a_minute",),
     ),
     Mutant(
         19,
         "a body that is no ResponseBody",
-        _BODY,
-        right="class RelayBody(ResponseBody):",
-        wrong="class RelayBody:",
+        _HTTP_CONNECTION,
+        right="class AnswerBody(ResponseBody):",
+        wrong="class AnswerBody:",
         tests=(f"{_TEST_APP}test_stream",),
     ),
     Mutant(
@@ -398,7 +396,7 @@ self._window.credit(size)):
         21,
         "a failure of the model ends the stream without an event",
         _RELAY,
-        right="            return outcome_of(error)",
+        right="            return outcomes.outcome_of(error)",
         wrong="            raise",
         tests=(f"{_TEST_RELAY}test_status_becomes_a_message_for_a_person",),
     ),
@@ -439,11 +437,11 @@ self._window.credit(size)):
         26,
         "the heartbeat begins with the first token",
         _RELAY,
-        right="            while self.ending is None:\n                due =",
+        right="            while self.outcome is None:\n                due =",
         wrong="""\
             while self.first_token is None:
                 await trio.sleep(0.01)
-            while self.ending is None:
+            while self.outcome is None:
                 due =""",
         tests=(f"{_TEST_RELAY}test_heartbeat_begins_with_the_request",),
     ),
@@ -461,7 +459,7 @@ self._window.credit(size)):
     Mutant(
         28,
         "a proxy may hold a stream back",
-        _APP,
+        _ROUTES,
         right='    "X-Accel-Buffering": "no",\n',
         wrong="",
         tests=(f"{_TEST_APP}test_stream",),
@@ -469,7 +467,7 @@ self._window.credit(size)):
     Mutant(
         28,
         "a proxy may rewrite a stream",
-        _APP,
+        _ROUTES,
         right='"Cache-Control": "no-cache, no-transform"',
         wrong='"Cache-Control": "no-cache"',
         tests=(f"{_TEST_APP}test_stream",),
@@ -478,8 +476,8 @@ self._window.credit(size)):
         29,
         "the reader is a task that nobody waits for",
         _RELAY,
-        right="self._nursery.start_soon(relay.read, send, ",
-        wrong="trio.lowlevel.spawn_system_task(relay.read, send, ",
+        right="self._nursery.start_soon(self._read, send)",
+        wrong="trio.lowlevel.spawn_system_task(self._read, send)",
         tests=(f"{_TEST_RELAY}test_leaving_resets_the_model",),
     ),
     # -- found while building ---------------------------------------------------------------------
@@ -658,8 +656,8 @@ self._window.credit(size)):
         46,
         "what is written past a channel overtakes what was taken from it",
         _RELAY,
-        right="            return self._receive.receive_nowait()  # noqa",
-        wrong="            raise trio.WouldBlock  # noqa",
+        right="            return self._receive.receive_nowait()\n",
+        wrong="            raise trio.WouldBlock\n",
         tests=(f"{_TEST_RELAY}test_nothing_overtakes_what_the_body_has_in_hand",),
     ),
     Mutant(
@@ -794,7 +792,7 @@ self._window.credit(size)):
         57,
         "the model is reset when it is the reader's turn",
         _RELAY,
-        right="            self._open_call.release()",
+        right="            self._call.release()",
         wrong="            pass",
         tests=(f"{_TEST_RELAY}test_model_is_reset_before_a_task_of_the_request_runs",),
     ),
@@ -818,7 +816,7 @@ self._window.credit(size)):
         57,
         "how an answer ends after its browser has left counts",
         _RELAY,
-        right="        self._is_left = self._is_left or self.ending is None\n",
+        right="        self._disconnected = self._disconnected or self.outcome is None\n",
         wrong="",
         tests=(f"{_TEST_RELAY}test_ending_after_the_browser_has_left_does_not_count",),
     ),

@@ -1,4 +1,9 @@
-"""How a request ends: the one cause that is recorded, and what the person is told."""
+"""How a request ends: the one cause that is recorded, and the words that the person reads.
+
+For example, a model service that cannot be reached answers with the gRPC status UNAVAILABLE. The
+cause is then ``model_unavailable``, the page says "The model cannot be reached right now", and what
+the service wrote goes to the log only.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +11,7 @@ from enum import StrEnum
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-__all__ = ["Cause", "Outcome", "outcome_of"]
+__all__ = ["CUT_SHORT", "DONE", "INTERNAL", "LATE", "STOPPED", "Cause", "Outcome", "outcome_of"]
 
 
 class Cause(StrEnum):
@@ -14,7 +19,7 @@ class Cause(StrEnum):
 
     #: The model finished, and the whole answer was handed to the browser's connection.
     DONE = "done"
-    #: The browser left first.
+    #: The browser disconnected first.
     CLIENT_DISCONNECT = "client_disconnect"
     #: The request took longer than it may.
     DEADLINE = "deadline"
@@ -43,13 +48,14 @@ _CAUSES = {
     Status.UNAVAILABLE: Cause.MODEL_UNAVAILABLE,
     Status.DEADLINE_EXCEEDED: Cause.DEADLINE,
 }
+_LATE_MESSAGE = "The answer took too long and was stopped."
+_GENERAL_MESSAGE = "The model failed to answer. Please try again."
 _MESSAGES = {
     Status.UNAVAILABLE: "The model cannot be reached right now. Please try again in a moment.",
-    Status.DEADLINE_EXCEEDED: "The answer took too long and was stopped.",
+    Status.DEADLINE_EXCEEDED: _LATE_MESSAGE,
     Status.RESOURCE_EXHAUSTED: "The model is busy. Please try again in a moment.",
     Status.INVALID_ARGUMENT: "The model cannot answer this prompt. It may be too long.",
 }
-_GENERAL_MESSAGE = "The model failed to answer. Please try again."
 
 DONE = Outcome(Cause.DONE, Status.OK.name, "")
 CUT_SHORT = Outcome(
@@ -58,12 +64,7 @@ CUT_SHORT = Outcome(
     "The answer was cut short. Please try again.",
     "the stream ended without a last message",
 )
-LATE = Outcome(
-    Cause.DEADLINE,
-    Status.DEADLINE_EXCEEDED.name,
-    _MESSAGES[Status.DEADLINE_EXCEEDED],
-    "the deadline passed",
-)
+LATE = Outcome(Cause.DEADLINE, Status.DEADLINE_EXCEEDED.name, _LATE_MESSAGE, "the deadline passed")
 STOPPED = Outcome(
     Cause.SHUTDOWN,
     Status.UNAVAILABLE.name,

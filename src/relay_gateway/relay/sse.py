@@ -25,9 +25,8 @@ class TextEncoder:
     over two tokens; an encoder belongs to one stream.
     """
 
-    def __init__(self) -> None:
-        """Start a stream."""
-        self._after_cr = False
+    #: The last token ended in CR.
+    _after_cr = False
 
     def token(self, text: str) -> bytes:
         """Encode one token; an empty one is an event with no text."""

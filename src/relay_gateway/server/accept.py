@@ -8,7 +8,7 @@ One at a time is better while turns are short: connections that are accepted tog
 together, and each waits for all others in everything that it does, its end included.
 
 A connection is the handler's from then on. trio closes it once more behind the handler, which costs
-a scope; that is left out for a plain socket, which ``hypercorn_trio`` closes whatever happens.
+a scope; that is left out for a plain socket, which ``tcp`` closes whatever happens.
 """
 
 import os
@@ -16,10 +16,9 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-import hypercorn.trio.run
 import trio
 
-__all__ = ["SeveralListener", "listen_for_several"]
+__all__ = ["SeveralListener", "SeveralListenersTrio"]
 
 _Handler = Callable[[Any], Awaitable[object]]
 _Run = Callable[[Any, _Handler], Awaitable[object]]
@@ -99,8 +98,8 @@ async def _handle(handler: _Handler, stream: trio.abc.Stream) -> None:
     await handler(stream)  # hypercorn's is not a coroutine, as a task has to be
 
 
-class _Trio:
-    """The module trio, as hypercorn's worker is to see it."""
+class SeveralListenersTrio:
+    """The module trio, as hypercorn's worker sees it."""
 
     SocketListener = SeveralListener
 
@@ -113,9 +112,5 @@ class _Trio:
         await trio.serve_listeners(handler, listeners, handler_nursery=handlers)
 
     def __getattr__(self, name: str) -> Any:
+        """Give whatever else trio has."""
         return getattr(trio, name)
-
-
-def listen_for_several() -> None:
-    """Have hypercorn's worker listen in this way, from now on in this process."""
-    hypercorn.trio.run.__dict__["trio"] = _Trio()

@@ -1,4 +1,14 @@
-"""HTTP/2 in hypercorn: bounded buffers, and streams that end alone."""
+"""HTTP/2 in hypercorn: buffers with a bound, and streams that end alone.
+
+Three things in hypercorn 0.18 are not as a relay needs them; ``patch`` has them all in its table:
+
+- ``StreamBuffer.pop`` wakes a paused sender although it took nothing. With HTTP/2's window at zero,
+  the buffer of a client that does not read grows without a bound. With a bound, its sender would
+  wait without an end, because nothing is written that could time out. So both waits have a timeout.
+- ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
+  the connection are cut off, and neither the client nor the application is told.
+- ``H2Protocol`` raises an error of its own when a request's body goes on after its response.
+"""
 
 import sys
 from contextlib import suppress

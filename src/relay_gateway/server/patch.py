@@ -1,25 +1,102 @@
-"""What is replaced in hypercorn, in one table."""
+"""What is replaced in hypercorn, in one table, and the only place that replaces it.
 
+Each row of :data:`REPLACEMENTS` says what stands in for which name, why, where upstream can read of
+it, and which test says when it can go. The rest of ``server`` are the classes themselves. For
+example, hypercorn's worker makes a ``TCPServer`` for each connection and looks that name up in its
+module: after :func:`install`, it finds ``BoundedTCPServer`` there.
+
+hypercorn's command line loads the application before it looks up its worker, so installing while
+the application is built is early enough under plain ``hypercorn`` too.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import version
+from typing import Any
 
-import hypercorn.protocol
-import hypercorn.protocol.h2
-import hypercorn.trio.run
-import hypercorn.trio.tcp_server
-
-from relay_gateway.server.accept import listen_for_several
+from relay_gateway.server.accept import SeveralListenersTrio
 from relay_gateway.server.http2 import BoundedStreamBuffer, ContainedH2Protocol
-from relay_gateway.server.requests import RequestTasks
 from relay_gateway.server.tcp import BoundedTCPServer
 from relay_gateway.server.worker import DrainingContext, serve_on_command_line
 
-__all__ = ["install"]
+__all__ = ["REPLACEMENTS", "Replacement", "install"]
 
+#: Versions of hypercorn whose code has been read with these replacements in mind.
 _KNOWN_VERSIONS = ("0.18.",)
 
 
+@dataclass(frozen=True)
+class Replacement:
+    """One name of hypercorn's that stands for something else from :func:`install` on."""
+
+    module: str
+    name: str
+    by: Any
+    why: str
+    #: A page of ours that can be filed as it is, or hypercorn's issue.
+    upstream: str
+    #: The test that fails once hypercorn no longer needs this.
+    canary: str
+
+
+REPLACEMENTS = (
+    Replacement(
+        "hypercorn.trio.run",
+        "TCPServer",
+        BoundedTCPServer,
+        "writes under an unbounded shield; an error of one connection ends all; an idle connection"
+        " that had a request is never closed",
+        "docs/upstream/hypercorn-unbounded-shield.md",
+        "tests/gateway/test_tcp.py::test_upstream_still_needs_bounded_writes",
+    ),
+    Replacement(
+        "hypercorn.trio.run",
+        "WorkerContext",
+        DrainingContext,
+        "after max_requests a worker cuts its answers off; here it drains first",
+        "none found: a choice of ours",
+        "tests/gateway/test_programs.py::test_worker_that_has_had_its_requests_ends_its_streams",
+    ),
+    Replacement(
+        "hypercorn.trio.run",
+        "worker_serve",
+        serve_on_command_line,
+        "the application hears of a stop last, after its answers have been cut off",
+        "none found: a choice of ours",
+        "tests/gateway/test_tcp.py::test_upstream_still_tells_the_application_last",
+    ),
+    Replacement(
+        "hypercorn.trio.run",
+        "trio",
+        SeveralListenersTrio(),
+        "of a burst of browsers, each is accepted only after all that runs has had a turn",
+        "none found: a question of speed",
+        "tests/gateway/test_accept.py::test_trio_still_takes_one_at_a_time",
+    ),
+    Replacement(
+        "hypercorn.protocol",
+        "H2Protocol",
+        ContainedH2Protocol,
+        "keep_alive_max_requests cuts the open streams off; a stream that is over ends the others",
+        "docs/upstream/hypercorn-keep-alive-limit.md",
+        "tests/gateway/test_tcp.py::test_upstream_still_cuts_streams_off",
+    ),
+    Replacement(
+        "hypercorn.protocol.h2",
+        "StreamBuffer",
+        BoundedStreamBuffer,
+        "wakes a paused sender although nothing was taken, so the buffer grows without a bound",
+        "docs/upstream/hypercorn-stream-buffer.md",
+        "tests/gateway/test_tcp.py::test_upstream_still_needs_a_bounded_buffer",
+    ),
+)
+
+
 def install(*, write_timeout: float) -> None:
-    """Use the bounded classes in this process from now on; ``write_timeout`` is in seconds.
+    """Make all replacements in this process; doing it again changes the timeout only.
+
+    Args:
+        write_timeout: seconds that a client may take to read what is written to it.
 
     Raises:
         RuntimeError: this version of hypercorn has not been looked at.
@@ -28,14 +105,10 @@ def install(*, write_timeout: float) -> None:
     installed = version("hypercorn")
     if not installed.startswith(_KNOWN_VERSIONS):
         known = ", ".join(f"{prefix}*" for prefix in _KNOWN_VERSIONS)
-        text = f"hypercorn {installed} is not known to relay_gateway.server.tcp, only {known}"
-        raise RuntimeError(text)
+        raise RuntimeError(
+            f"hypercorn {installed} is not known to relay_gateway.server, only {known}:"
+            f" install one of these"
+        )
     BoundedTCPServer.write_timeout = BoundedStreamBuffer.write_timeout = write_timeout
-    # By name, where hypercorn looks them up when it makes one.
-    hypercorn.trio.run.__dict__["TCPServer"] = BoundedTCPServer
-    hypercorn.trio.tcp_server.__dict__["TaskGroup"] = RequestTasks
-    hypercorn.trio.run.__dict__["WorkerContext"] = DrainingContext
-    hypercorn.trio.run.__dict__["worker_serve"] = serve_on_command_line
-    listen_for_several()
-    hypercorn.protocol.__dict__["H2Protocol"] = ContainedH2Protocol
-    hypercorn.protocol.h2.__dict__["StreamBuffer"] = BoundedStreamBuffer
+    for each in REPLACEMENTS:
+        setattr(import_module(each.module), each.name, each.by)

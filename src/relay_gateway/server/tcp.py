@@ -1,29 +1,21 @@
-"""hypercorn's trio worker, held to bounds that it does not keep by itself.
+"""A connection of hypercorn's trio worker whose writes end, and that fails alone.
 
-Some things in hypercorn 0.18 defeat what a relay promises:
+Three things in hypercorn 0.18 are not as a relay needs them; ``patch`` has them all in its table:
 
 - ``TCPServer.protocol_send`` writes under an unbounded shield. A client that stops reading holds
-  its request past every deadline, and the whole server past its shutdown.
-- ``StreamBuffer.pop`` wakes a paused sender although it took nothing. With HTTP/2's window at
-  zero, the buffer of a client that does not read grows without a bound. Bounded, its sender waits
-  for good: nothing is written that could time out.
-- An exception in one connection leaves the nursery of all: a client of HTTP/2 ends the whole
-  worker with one frame, such as a path that is not ASCII. ``H2Protocol`` raises one of its own
-  when a request's body goes on after its response.
-- A request takes a memory channel and tasks that only wait; see ``hypercorn_requests``.
-- h11 checks a response's headers three times; see ``h11_headers``.
-- The timer of an idle connection is restarted in the task of the request that is over, and with
-  quart-trio that task is cancelled right then. A connection that had a request was never closed.
-  And the timer costs two tasks a request; ``hypercorn_idle`` has one that costs none.
-- ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
-  the connection are cut off, and neither the client nor the application is told.
+  its request past every deadline, and the whole server past its shutdown. Here a write has
+  ``write_timeout`` seconds, and what is still being written when the connection ends a quarter of a
+  second more.
+- An exception in one connection leaves the nursery of all of them. Here it is logged, and ends its
+  own connection.
+- The timer of an idle connection is restarted in the task of a request that is over, and with
+  quart-trio that task is being cancelled just then. See ``idle``.
 
-Two more cost time and nothing else: with a burst of browsers, trio takes their connections one by
-one between all that runs (``hypercorn_accept``), and without TLS each begins with a handshake.
+A connection without TLS reads and writes its socket itself, because trio's stream takes three
+coroutines and a generator more for each read. For example, a token on its way to a browser::
 
-:func:`install` puts the subclasses below in their places. The application does it when it is
-made, so it holds under plain ``hypercorn`` too; with a version of hypercorn that has not been
-looked at it refuses. A test for each says when upstream no longer needs it.
+    ChunkWriter.write_nowait ── os.write ──▶ socket        all of it was taken: nothing else runs
+                                   └── a part was taken ──▶ ChunkWriter.write waits for the client
 """
 
 import os
@@ -39,26 +31,41 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType] - a socket's own
 from structlog.stdlib import get_logger
 
-from relay_gateway.extensions import CHUNK_WRITER, ChunkWriter
+from relay_gateway.extensions import CHUNK_WRITER
 from relay_gateway.server.idle import IdleTimer, Terminated
 from relay_gateway.server.requests import RequestTasks
-from relay_gateway.server.worker import (
-    Worker,
-    current_worker,
-)
+from relay_gateway.server.worker import Worker, current_worker
 
 if TYPE_CHECKING:
     from hypercorn.trio.worker_context import TrioSingleTask
     from hypercorn.typing import AppWrapper
 
-__all__ = ["BoundedTCPServer"]
+__all__ = ["BoundedTCPServer", "ChunkedBody"]
 
-#: For a write in progress when its connection is being ended: enough for a client that reads.
+#: Seconds for a write in progress when its connection is being ended: enough for a client that
+#: reads.
 _LAST_WRITE_SECONDS = 0.25
-#: Of what went wrong with a connection: some errors quote all that the client sent.
+#: Characters that are logged of what went wrong with a connection, since some errors quote all that
+#: the client sent.
 _LOGGED_ERROR_LENGTH = 200
 
 _log = get_logger(__name__)
+
+
+class ChunkedBody:
+    """Writes chunks of one response to a connection; an ``extensions.ChunkWriter``."""
+
+    def __init__(self, connection: "BoundedTCPServer") -> None:
+        """Write to a connection."""
+        self._connection = connection
+
+    def write_nowait(self, data: bytes) -> bool:
+        """Write one chunk as far as the client takes it at once."""
+        return self._connection.write_nowait(b"%x\r\n%b\r\n" % (len(data), data))
+
+    async def write(self, data: bytes) -> None:
+        """Write what is left, and one chunk unless ``data`` is ``FLUSH``."""
+        await self._connection.write(b"%x\r\n%b\r\n" % (len(data), data) if data else b"")
 
 
 class BoundedTCPServer(TCPServer):
@@ -89,11 +96,8 @@ class BoundedTCPServer(TCPServer):
         worker = current_worker.get() or Worker()
         worker.connections.add(self)
         try:
-            if self._incoming is None:
-                await super().run()
-            else:
-                await self._serve(self._incoming)
-        except* Exception as errors:  # noqa: BLE001 - whatever it is, the others go on
+            await self._serve()
+        except* Exception as errors:  # noqa: BLE001 - whatever it is, the other connections go on
             _log.exception("connection failed", exc_info=errors)
         finally:
             worker.connections.discard(self)
@@ -101,8 +105,25 @@ class BoundedTCPServer(TCPServer):
             del self.app
             self.__dict__.pop("protocol", None)  # there is none yet if the client left at once
 
-    async def _serve(self, socket: trio.socket.SocketType) -> None:
-        # As hypercorn does when a handshake, in a scope of its own, has failed for want of TLS.
+    async def _serve(self) -> None:
+        if self._socket is not None:
+            await self._serve_protocol(self._socket, "http/1.1", ssl=False)
+        elif (alpn_protocol := await self._handshake()) is not None:
+            socket = self.stream.transport_stream.socket
+            await self._serve_protocol(socket, alpn_protocol, ssl=True)
+
+    async def _handshake(self) -> str | None:
+        """Return what the client chose by ALPN, "" for nothing; None if it did not shake hands."""
+        try:
+            with trio.fail_after(self.config.ssl_handshake_timeout):
+                await self.stream.do_handshake()
+        except (trio.BrokenResourceError, trio.TooSlowError):
+            return None
+        return self.stream.selected_alpn_protocol() or ""
+
+    async def _serve_protocol(
+        self, socket: trio.socket.SocketType, alpn_protocol: str, *, ssl: bool
+    ) -> None:
         try:
             family = socket.family
             client = parse_socket_addr(family, socket.getpeername())
@@ -114,11 +135,11 @@ class BoundedTCPServer(TCPServer):
                     self.context,
                     self._task_group,
                     ConnectionState(self.state),
-                    ssl=False,
+                    ssl,
                     client=client,
                     server=server,
                     send=self.protocol_send,
-                    alpn_protocol="http/1.1",
+                    alpn_protocol=alpn_protocol,
                 )
                 await self.protocol.initiate()
                 await self._idle.restart()
@@ -126,11 +147,11 @@ class BoundedTCPServer(TCPServer):
         except OSError:
             pass  # the client is gone
         finally:
-            socket.close()
+            await self._close()
 
     def _run_application(self, scope: Any, *more: Any) -> Coroutine[Any, Any, None]:
         if self._socket and scope["type"] == "http" and scope["http_version"] == "1.1":
-            scope["extensions"][CHUNK_WRITER] = ChunkWriter(self)
+            scope["extensions"][CHUNK_WRITER] = ChunkedBody(self)
         return self._application(scope, *more)
 
     async def protocol_send(self, event: Event) -> None:

@@ -7,7 +7,7 @@ answer would be cut off in its middle. Here the application comes first::
     told to stop ──▶ the application drains ──▶ hypercorn stops, with nothing left to wait for
 
 ``trio_worker``, which the command line runs, looks :func:`serve_on_command_line` up by the name of
-hypercorn's own ``worker_serve``, after it has loaded the application; see ``hypercorn_trio``.
+hypercorn's own ``worker_serve``, after it has loaded the application; see ``patch``.
 """
 
 import signal
@@ -145,7 +145,7 @@ async def serve_on_command_line(  # noqa: ASYNC128 - as above
     stop = trio.Event()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_heed, signals, stop, nursery.cancel_scope)
+            nursery.start_soon(_handle_signals, signals, stop, nursery.cancel_scope)
             if shutdown_trigger is not None:
                 nursery.start_soon(_pass_on, shutdown_trigger, stop)
             await serve(
@@ -154,7 +154,9 @@ async def serve_on_command_line(  # noqa: ASYNC128 - as above
             nursery.cancel_scope.cancel()
 
 
-async def _heed(signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope) -> None:
+async def _handle_signals(
+    signals: AsyncIterator[int], stop: trio.Event, scope: trio.CancelScope
+) -> None:
     """Stop at the first signal, and end at once at the second Ctrl-C.
 
     SIGTERM comes more than once in any case: hypercorn sends it to the workers that are left.

@@ -1,69 +1,145 @@
-"""One HTTP request to the Quart application, with fewer tasks than quart-trio takes for it.
+"""One HTTP request to the Quart application, from its headers to its recorded end.
 
-quart-trio starts two: one for the request, and one that waits for its body and for the client's
-leaving. Here the request is handled in the task that the server has for it. The other one is needed
-for a body, and where the server does not cancel a scope itself (see ``disconnect``).
+quart-trio starts two tasks for a request: one that answers it, and one that waits for its body and
+for the disconnect. Here the request is answered in the task that the server has made for it. The
+other task is needed for a body only, and where the server does not tell of the disconnect itself
+(see ``extensions``)::
 
-An answer may take minutes. While it is sent, neither the request is held nor the response, which
-are as large as a task each.
+    HTTPConnection ──▶ Quart, routes ──▶ a Response
+                   ──▶ its AnswerBody: async with relay: relay.write_to(browser)
+                   ──▶ RequestLog.end(relay)
+
+An answer may take minutes. While it is sent, neither the request is held nor the response, since
+each is as large as a task.
 """
 
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
+from functools import lru_cache, partial
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
-from quart import Response
+from quart import Request, Response
+from quart.wrappers.response import ResponseBody
+from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
+from relay_common.trace import join_trace
 from relay_gateway.extensions import client_of
-from relay_gateway.web.body import RelayBody
+from relay_gateway.relay.relay import Relay
+from relay_gateway.web.accounting import RequestLog
+from relay_gateway.web.shutdown import Shutdown
 
 if TYPE_CHECKING:
-    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
     from quart.typing import ResponseTypes
 
-__all__ = ["HTTPConnection"]
+__all__ = ["RELAY", "AnswerBody", "HTTPConnection"]
 
-#: A body means nothing with these (RFC 9110 § 9.3.1), and is not read.
+#: Where a request's ASGI scope holds its ``Relay``, once a route has made one.
+RELAY = "relay_gateway.relay"
+
+#: A body means nothing with these methods (RFC 9110 § 9.3.1), and is not read.
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
+_TRACE = b"traceparent"
+
+
+class AnswerBody(ResponseBody):
+    """A model's answer as the body of a Quart response, which enters and leaves it in one task.
+
+    So no generator yields inside the request's nursery (PEP 789).
+    """
+
+    def __init__(self, relay: Relay) -> None:
+        """Take a request that has not been entered."""
+        self._relay = relay
+
+    async def __aenter__(self) -> Any:
+        """Start the request's tasks, and return its ``Relay``; not a checkpoint."""
+        return await self._relay.__aenter__()
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Cancel the tasks and wait for them, which takes no time because they only clean up."""
+        await self._relay.__aexit__(exc_type, exc_value, tb)  # noqa: ASYNC102 - it cancels first
 
 
 class HTTPConnection(TrioASGIHTTPConnection):
-    """Handles a request until it is answered or its client has left."""
+    """Handles a request until it is answered or its client has disconnected."""
+
+    def __init__(
+        self, log: RequestLog, shutdown: Shutdown, app: QuartTrio, scope: "HTTPScope"
+    ) -> None:
+        """Take what all requests share, and then what Quart gives."""
+        super().__init__(app, scope)
+        self._log = log
+        self._shutdown = shutdown
+        self._client = client_of(scope)
+        #: Where the server does not tell: the client has disconnected.
+        self._disconnected = False
 
     async def __call__(self, receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
-        """Answer; what the application raises is raised, in a group if there was a second task."""
-        client = client_of(self.scope)
-        if client is not None and self.scope["method"] in _WITHOUT_BODY:
+        """Answer, and record how it ended.
+
+        What the application raises is raised, in a group if there was a second task.
+        """
+        headers = self.scope["headers"]
+        if traces := [value.decode("latin-1") for name, value in headers if name == _TRACE]:
+            join_trace(traces)
+        self._shutdown.requests += 1
+        try:
+            await self._answer(receive, send)
+        finally:
+            self._shutdown.request_ended()
+            relay: Relay | None = cast("dict[str, Any]", self.scope).get(RELAY)
+            if relay is not None:
+                self._log.end(relay, disconnected=self._is_disconnected)
+
+    @property
+    def _is_disconnected(self) -> bool:
+        return self._disconnected if self._client is None else self._client.disconnected
+
+    async def _answer(self, receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
+        request = self._create_request_from_scope(send)
+        if self._client is not None and self.scope["method"] in _WITHOUT_BODY:
+            request.body.set_complete()
             with trio.CancelScope() as scope:
-                client.cancel_on_disconnect(scope)
-                await self._send(await self._handle_without_body(send), send)
+                self._client.cancel_on_disconnect(scope)
+                await self._send(await self.app.handle_request(request), send)
         else:
-            request = self._create_request_from_scope(send)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.handle_messages, nursery, request, receive)
+                nursery.start_soon(self._receive, nursery, request, receive)
                 await self._send(await self.app.handle_request(request), send)
                 nursery.cancel_scope.cancel()
 
-    async def _handle_without_body(self, send: "ASGISendCallable") -> "ResponseTypes":
-        request = self._create_request_from_scope(send)
-        request.body.set_complete()
-        return await self.app.handle_request(request)
+    async def _receive(
+        self, nursery: trio.Nursery, request: Request, receive: "ASGIReceiveCallable"
+    ) -> None:
+        """Take the request's body, until the client disconnects; that cancels the answer."""
+        await self.handle_messages(nursery, request, receive)
+        self._disconnected = True
 
     async def _send(self, response: "ResponseTypes", send: "ASGISendCallable") -> None:
-        if isinstance(response, Response) and isinstance(response.response, RelayBody):
+        if isinstance(response, Response) and isinstance(response.response, AnswerBody):
             # Without a timeout: the relay has its own, and an event that says so.
             body, status = response.response, response.status_code
             headers = _encoded(tuple(response.headers.items()))
             del response  # see the module's docstring
             await send({"type": "http.response.start", "status": status, "headers": headers})
-            async with body:
-                async for chunk in body:
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            async with body as relay:
+                await relay.write_to(partial(_send_chunk, send))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             with trio.move_on_after(cast("Any", self.app).config["RESPONSE_TIMEOUT"]):
                 await self._send_response(send, response)
+
+
+async def _send_chunk(send: Callable[[Any], Awaitable[None]], chunk: bytes) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,9 @@
-"""Reading a prompt out of an HTTP request, GET or POST, and refusing what is none."""
+"""Reading a prompt out of an HTTP request, GET or POST, and refusing what is none.
+
+For example, ``GET /api/ai/stream?prompt=hi&format=json`` asks "hi" and wants JSON events; without a
+prompt, with half of a surrogate pair in it, or with one that is too long, the request is refused
+before any model is asked.
+"""
 
 import json
 from dataclasses import dataclass
@@ -6,10 +11,10 @@ from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
-from grpclib_anyio.betterproto import maker
 from quart import Request
 from werkzeug.exceptions import HTTPException
 
+from grpclib_anyio.betterproto import maker
 from relay_gateway.relay.relay import Encoder
 from relay_gateway.relay.sse import JsonEncoder, TextEncoder
 from relay_proto.ai import GenerateRequest
@@ -20,7 +25,7 @@ _ENCODERS: dict[str, type[Encoder]] = {"text": TextEncoder, "json": JsonEncoder}
 #: A query holds three fields that mean something; a flood of others is not parsed.
 _MAX_FIELDS = 16
 
-_make_prompt = maker(GenerateRequest)
+_make_request = maker(GenerateRequest)
 
 
 class BadRequestError(HTTPException):
@@ -36,7 +41,7 @@ class BadRequestError(HTTPException):
 class Question:
     """What a request asks, and how the answer is to be written."""
 
-    prompt: GenerateRequest
+    request: GenerateRequest
     encoder: Encoder
 
 
@@ -57,8 +62,7 @@ async def read_question(request: Request, max_bytes: int) -> Question:
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
     encoder = _encoder(_text(fields, "format", "text"))
-    # A GET has nothing to wait for: see the docstring.
-    return Question(_make_prompt(prompt=prompt, session_id=session_id), encoder)
+    return Question(_make_request(prompt=prompt, session_id=session_id), encoder)
 
 
 def _encoder(name: str) -> Encoder:

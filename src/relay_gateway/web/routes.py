@@ -1,0 +1,138 @@
+"""What the gateway answers on which path.
+
+======================================  ========================================================
+``/``                                   the page
+``/api/ai/stream``                      a prompt's answer as server-sent events, GET or POST
+``/metrics``                            figures for Prometheus
+``/healthz``, ``/readyz``               whether the process serves, and whether it takes requests
+======================================  ========================================================
+"""
+
+from math import ceil
+from typing import Any, cast
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from quart import Request, Response
+from quart import request as current_request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
+
+from grpclib_anyio.client import Channel
+from relay_gateway.extensions import client_of, writer_of
+from relay_gateway.relay.relay import Relay
+from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.accounting import RequestLog
+from relay_gateway.web.http_connection import RELAY, AnswerBody
+from relay_gateway.web.metrics import Metrics
+from relay_gateway.web.prompt import read_question
+from relay_gateway.web.shutdown import Shutdown
+
+__all__ = ["Routes"]
+
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream",
+    # Caches and proxies that would hold back or rewrite a stream are told not to.
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",
+}
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Allow-Headers": "Content-Type, traceparent",
+}
+#: Answered until the process ends, because monitoring wants to see the gateway stop.
+_MONITORING = frozenset({"alive", "expose_metrics"})
+
+
+class Routes:
+    """The routes' functions, and what they share.
+
+    They are coroutines although few of them wait, because Quart runs plain functions in threads.
+    """
+
+    def __init__(
+        self, settings: GatewaySettings, model: Channel, log: RequestLog, shutdown: Shutdown
+    ) -> None:
+        """Answer from ``model``, and tell ``log`` of each request for an answer."""
+        self._model = model
+        self._log = log
+        self._shutdown = shutdown
+        self._limits = settings.limits
+        self._max_prompt_bytes = settings.max_prompt_bytes
+        self._retry_after = max(1, ceil(settings.drain_seconds))
+
+    def add_to(self, app: QuartTrio, metrics: Metrics) -> None:
+        """Add the routes to an application."""
+
+        async def page() -> Response:
+            response = await app.send_static_file("index.html")
+            response.headers.update(_PAGE_HEADERS)
+            return response
+
+        async def expose_metrics() -> Response:
+            text = generate_latest(metrics.registry)
+            return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+        app.add_url_rule("/", view_func=page)
+        app.add_url_rule("/api/ai/stream", view_func=self.stream, methods=["GET", "POST"])
+        app.add_url_rule("/metrics", view_func=expose_metrics)
+        app.add_url_rule("/healthz", endpoint="alive", view_func=_alive)
+        app.add_url_rule("/readyz", endpoint="ready", view_func=_alive)
+        app.before_request(self.refuse_when_stopping)
+        app.register_error_handler(HTTPException, _plain_error)
+        app.after_request(_allow_all_origins)
+
+    async def stream(self) -> Response:
+        """Answer a prompt with server-sent events."""
+        # Quart's global looks the request up each time that an attribute is read.
+        request: Request = cast("Any", current_request)._get_current_object()  # noqa: SLF001 - werkzeug documents it
+        question = await read_question(request, self._max_prompt_bytes)
+        if request.method == "HEAD":
+            return Response(b"", headers=_STREAM_HEADERS)
+        relay = Relay(
+            self._model,
+            question.request,
+            question.encoder,
+            self._limits,
+            writer_of(request.scope),
+        )
+        self._begin(relay, cast("dict[str, Any]", request.scope))
+        return Response(AnswerBody(relay), headers=_STREAM_HEADERS)
+
+    def _begin(self, relay: Relay, scope: dict[str, Any]) -> None:
+        """Tell everybody of a request for an answer; ``HTTPConnection`` ends what begins here."""
+        scope[RELAY] = relay
+        self._log.begin(relay)
+        if (client := client_of(scope)) is not None:
+            client.on_disconnect(relay.disconnect)
+        if self._shutdown.has_begun:  # while the request's body was read
+            relay.stop()
+
+    async def refuse_when_stopping(self) -> None:
+        """Answer 503 once the gateway stops; by then something else should take over."""
+        if self._shutdown.has_begun and current_request.endpoint not in _MONITORING:
+            raise ServiceUnavailable(
+                "the gateway is being restarted", retry_after=self._retry_after
+            )
+
+
+async def _alive() -> str:
+    return "ok\n"
+
+
+async def _plain_error(error: HTTPException) -> Response:
+    """Say what is wrong in one line; also for what Quart itself refuses."""
+    text = f"{error.description or error.name}\n"
+    headers = {**dict(error.get_headers()), "Content-Type": "text/plain; charset=utf-8"}
+    return Response(text, error.code or 500, headers)
+
+
+async def _allow_all_origins(response: Response) -> Response:
+    if current_request.path.startswith("/api/"):
+        response.headers.update(_CORS_HEADERS)
+    return response
