@@ -78,6 +78,27 @@ async def test_burst_is_taken_in_few_turns_if_they_are_long(
 
 
 @pytest.mark.trio
+async def test_trio_still_lets_everything_run_between_two() -> None:
+    """Also when turns are long: with a burst, the last one waits for as many turns."""
+    turns = 0
+
+    async def run() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with listening() as listener, trio.open_nursery() as nursery:
+        with browsers(listener):
+            nursery.start_soon(run)
+            for _ in range(BURST):
+                stream = await listener._listener.accept()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - trio's
+                await trio.aclose_forcefully(stream)
+            nursery.cancel_scope.cancel()
+    assert turns >= BURST, "trio has changed this: see SeveralListener"
+
+
+@pytest.mark.trio
 async def test_next_one_is_waited_for() -> None:
     """After a burst as before it; and the wait can be cancelled."""
     async with listening() as listener, trio.open_nursery() as nursery:

@@ -16,7 +16,7 @@ from hypercorn.config import Config
 from hypercorn.events import RawData
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER as HIGH_WATER
 from hypercorn.protocol.h2 import StreamBuffer
-from hypercorn.trio.worker_context import EventWrapper
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import Frame, HeadersFrame, PriorityFrame
@@ -41,6 +41,12 @@ WRITE_TIMEOUT = 0.3
 SOON = 5.0
 #: Seconds after which something that waits for good is taken to do so.
 FOR_GOOD = 1.0
+
+
+@pytest.fixture(autouse=True)
+def installed() -> None:
+    """Have our classes in their places, of which a test may put some back."""
+    patch.install(write_timeout=WRITE_TIMEOUT)
 
 
 @asynccontextmanager
@@ -448,22 +454,28 @@ async def test_upstream_still_cuts_streams_off_after_many_requests(
 # -- shutdown -------------------------------------------------------------------------------------
 
 
-async def test_upstream_still_tells_the_application_last() -> None:
-    """When there is no request left that it could end in order."""
-    happened: list[str] = []
+class Told:
+    """An application that notes in which order its request is cancelled and it is told to stop."""
 
-    async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    def __init__(self) -> None:
+        self.begun = trio.Event()
+        self.happened: list[str] = []
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
-            happened.append("told")
+            self.happened.append("told")
             return
         try:
-            begun.set()
+            self.begun.set()
             await trio.sleep_forever()
         finally:
-            happened.append("cancelled")
+            self.happened.append("cancelled")
 
-    begun, stop, config = trio.Event(), trio.Event(), Config()
+
+async def test_upstream_still_tells_the_application_last() -> None:
+    """When there is no request left that it could end in order."""
+    application, stop, config = Told(), trio.Event(), Config()
     config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.1
     async with trio.open_nursery() as nursery:
         serve = cast("Any", hypercorn.trio).serve
@@ -471,8 +483,32 @@ async def test_upstream_still_tells_the_application_last() -> None:
         (url,) = await nursery.start(start)
         async with http1(url) as browser:
             await browser.send("/")
-            await begun.wait()
+            await application.begun.wait()
             stop.set()
             await browser.until_closed()
     message = "hypercorn has mended this: see server/worker.py"
-    assert happened == ["cancelled", "told"], message
+    assert application.happened == ["cancelled", "told"], message
+
+
+async def test_upstream_still_cuts_off_what_is_left_after_max_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same when a worker ends by itself; ours drains then as well."""
+    for name, upstream in (
+        ("WorkerContext", WorkerContext),
+        ("TCPServer", UPSTREAM_TCP_SERVER),
+        ("trio", trio),
+    ):
+        monkeypatch.setattr(hypercorn.trio.run, name, upstream)
+    application, config = Told(), Config()
+    config.bind, config.errorlog, config.graceful_timeout = ["127.0.0.1:0"], None, 0.1
+    config.max_requests = 1
+    async with trio.open_nursery() as nursery:
+        (url,) = await nursery.start(cast("Any", hypercorn.trio).serve, application, config)
+        async with http1(url) as held, http1(url) as last:
+            await held.send("/")
+            await application.begun.wait()
+            await last.send("/")  # reaches the limit
+            await held.until_closed()
+    message = "hypercorn has mended this: see DrainingContext in server/worker.py"
+    assert application.happened == ["cancelled", "cancelled", "told"], message

@@ -46,8 +46,8 @@ REPLACEMENTS = (
         BoundedTCPServer,
         "writes under an unbounded shield; an error of one connection ends all; an idle connection"
         " that had a request is never closed",
-        "docs/upstream/hypercorn-unbounded-shield.md",
-        "tests/gateway/test_tcp.py::test_upstream_still_needs_bounded_writes",
+        "docs/upstream/hypercorn_write_shield.md",
+        "tests/gateway/test_tcp.py::test_upstream_still_holds_up_its_shutdown",
     ),
     Replacement(
         "hypercorn.trio.run",
@@ -55,7 +55,7 @@ REPLACEMENTS = (
         DrainingContext,
         "after max_requests a worker cuts its answers off; here it drains first",
         "none found: a choice of ours",
-        "tests/gateway/test_programs.py::test_worker_that_has_had_its_requests_ends_its_streams",
+        "tests/gateway/test_tcp.py::test_upstream_still_cuts_off_what_is_left_after_max_requests",
     ),
     Replacement(
         "hypercorn.trio.run",
@@ -71,23 +71,23 @@ REPLACEMENTS = (
         SeveralListenersTrio(),
         "of a burst of browsers, each is accepted only after all that runs has had a turn",
         "none found: a question of speed",
-        "tests/gateway/test_accept.py::test_trio_still_takes_one_at_a_time",
+        "tests/gateway/test_accept.py::test_trio_still_lets_everything_run_between_two",
     ),
     Replacement(
         "hypercorn.protocol",
         "H2Protocol",
         ContainedH2Protocol,
         "keep_alive_max_requests cuts the open streams off; a stream that is over ends the others",
-        "docs/upstream/hypercorn-keep-alive-limit.md",
-        "tests/gateway/test_tcp.py::test_upstream_still_cuts_streams_off",
+        "docs/upstream/hypercorn_max_requests.md",
+        "tests/gateway/test_tcp.py::test_upstream_still_cuts_streams_off_after_many_requests",
     ),
     Replacement(
         "hypercorn.protocol.h2",
         "StreamBuffer",
         BoundedStreamBuffer,
         "wakes a paused sender although nothing was taken, so the buffer grows without a bound",
-        "docs/upstream/hypercorn-stream-buffer.md",
-        "tests/gateway/test_tcp.py::test_upstream_still_needs_a_bounded_buffer",
+        "docs/upstream/hypercorn_stream_buffer.md",
+        "tests/gateway/test_tcp.py::test_upstream_still_buffers_without_a_bound",
     ),
 )
 
