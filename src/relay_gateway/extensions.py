@@ -3,8 +3,8 @@
 Both offers are entries in the ``extensions`` of a request's ASGI scope. Where one is absent
 (another server, HTTP/2, TLS), the application goes ASGI's own way, so both are optional::
 
-    client = client_of(scope)      # tells of the disconnect by a plain call, or None
-    writer = writer_of(scope)      # writes chunks of the body to the socket at once, or None
+    client = scope["extensions"].get(CLIENT)          # tells of the disconnect by a plain call
+    writer = scope["extensions"].get(CHUNK_WRITER)    # writes chunks to the socket at once
 
 **The client.** ASGI tells of a disconnect to the task that awaits ``receive``. An application that
 is busy with its response needs a second task for that, which costs more than most of what is done
@@ -17,19 +17,11 @@ So our server lets the application write the chunks itself.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import trio
 
-__all__ = [
-    "CHUNK_WRITER",
-    "CLIENT",
-    "FLUSH",
-    "ChunkWriter",
-    "Client",
-    "client_of",
-    "writer_of",
-]
+__all__ = ["CHUNK_WRITER", "CLIENT", "FLUSH", "ChunkWriter", "Client"]
 
 CLIENT = "relay_gateway.client"
 CHUNK_WRITER = "relay_gateway.chunk_writer"
@@ -80,15 +72,3 @@ class ChunkWriter(Protocol):
         Waits for a client that does not read, for as long as the connection allows. A checkpoint
         only then. What has been begun is finished also when the task is cancelled.
         """
-
-
-def client_of(scope: Any) -> Client | None:
-    """Return who made the request with this ASGI scope, if the server says so."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    return extensions.get(CLIENT)
-
-
-def writer_of(scope: Any) -> ChunkWriter | None:
-    """Return what writes the response to the request with this ASGI scope, if there is one."""
-    extensions: dict[str, Any] = scope.get("extensions") or {}
-    return extensions.get(CHUNK_WRITER)

@@ -91,7 +91,8 @@ class Opened:
     def __init__(
         self, model: Channel, limits: Limits, encoder: Encoder, writer: Writer | None
     ) -> None:
-        self._context = Relay(model, HI, encoder, limits, writer)
+        self._context = Relay(model, HI, encoder, limits)
+        self._context.writer = writer
         self.chunks: list[Chunk] = []
 
     async def __aenter__(self) -> Self:

@@ -42,8 +42,8 @@ def load(name: str) -> None:
 def names() -> dict[str, Any]:
     """Give what each name of a module, and of a class in it, stands for."""
     found: dict[str, Any] = {}
-    for module in [m for m in sys.modules.values() if isinstance(m, ModuleType)]:
-        if module.__name__.partition(".")[0] in OTHERS:
+    for module in list[object](sys.modules.values()):
+        if isinstance(module, ModuleType) and module.__name__.partition(".")[0] in OTHERS:
             for name, value in list(vars(module).items()):
                 found[f"{module.__name__}.{name}"] = value
                 if isinstance(value, type) and value.__module__ == module.__name__:

@@ -104,7 +104,6 @@ class Relay:
         request: GenerateRequest,
         encoder: Encoder,
         limits: Limits,
-        writer: ChunkWriter | None = None,
     ) -> None:
         """Begin: the deadline and the first heartbeat count from now; nothing is sent yet.
 
@@ -113,8 +112,6 @@ class Relay:
             request: what is asked.
             encoder: how events are written; it belongs to this request.
             limits: the deadline, the heartbeat and the size of the channel.
-            writer: the server's own way to the browser's socket, if there is one; nothing else
-                may write to the browser until ``write_to`` is over.
 
         """
         self.request = request
@@ -125,10 +122,12 @@ class Relay:
         self.tokens = 0
         #: How the model's side ended, once it has.
         self.outcome: Outcome | None = None
+        #: The server's own way to the browser's socket, if there is one. While the body is written,
+        #: nothing else may write to the browser.
+        self.writer: ChunkWriter | None = None
         self._model = model
         self._encoder = encoder
         self._limits = limits
-        self._writer = writer
         self._tasks = trio.open_nursery()
         self._call: Stream[GenerateRequest, GenerateResponse] | None = None
         #: The browser disconnected before the answer had an outcome.
@@ -205,7 +204,7 @@ class Relay:
             send: writes one piece of the body. It is not used when there is a chunk writer.
 
         """
-        write = send if self._writer is None else self._writer.write
+        write = send if self.writer is None else self.writer.write
         with suppress(trio.EndOfChannel):
             while True:
                 await write(await self.next_chunk())
@@ -321,9 +320,9 @@ class Relay:
             trio.WouldBlock: the channel is full.
 
         """
-        if self._is_awaited and self._writer is not None:
+        if self._is_awaited and self.writer is not None:
             self._last_chunk = trio.current_time()
-            if self._writer.write_nowait(chunk):
+            if self.writer.write_nowait(chunk):
                 return
             chunk = FLUSH  # the body waits for the browser to take what is left
         self._is_awaited = False

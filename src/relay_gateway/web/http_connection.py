@@ -25,7 +25,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from relay_common.trace import join_trace
-from relay_gateway.extensions import client_of
+from relay_gateway.extensions import CHUNK_WRITER, CLIENT, ChunkWriter, Client
 from relay_gateway.relay.relay import Relay
 from relay_gateway.web.accounting import RequestLog
 from relay_gateway.web.shutdown import Shutdown
@@ -54,7 +54,7 @@ class AnswerBody(ResponseBody):
         """Take a request that has not been entered."""
         self._relay = relay
 
-    async def __aenter__(self) -> Any:
+    async def __aenter__(self) -> Any:  # what Quart would iterate over; ours does not
         """Start the request's tasks, and return its ``Relay``; not a checkpoint."""
         return await self._relay.__aenter__()
 
@@ -78,7 +78,9 @@ class HTTPConnection(TrioASGIHTTPConnection):
         super().__init__(app, scope)
         self._log = log
         self._shutdown = shutdown
-        self._client = client_of(scope)
+        extensions: dict[str, Any] = cast("Any", scope).get("extensions") or {}
+        self._client: Client | None = extensions.get(CLIENT)
+        self._writer: ChunkWriter | None = extensions.get(CHUNK_WRITER)
         #: Where the server does not tell: the client has disconnected.
         self._disconnected = False
 
@@ -131,6 +133,9 @@ class HTTPConnection(TrioASGIHTTPConnection):
             del response  # see the module's docstring
             await send({"type": "http.response.start", "status": status, "headers": headers})
             async with body as relay:
+                relay.writer = self._writer
+                if self._client is not None:
+                    self._client.on_disconnect(relay.disconnect)
                 await relay.write_to(partial(_send_chunk, send))
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:

@@ -18,7 +18,6 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from grpclib_anyio.client import Channel
-from relay_gateway.extensions import client_of, writer_of
 from relay_gateway.relay.relay import Relay
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.accounting import RequestLog
@@ -94,22 +93,14 @@ class Routes:
         question = await read_question(request, self._max_prompt_bytes)
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
-        relay = Relay(
-            self._model,
-            question.request,
-            question.encoder,
-            self._limits,
-            writer_of(request.scope),
-        )
+        relay = Relay(self._model, question.request, question.encoder, self._limits)
         self._begin(relay, cast("dict[str, Any]", request.scope))
         return Response(AnswerBody(relay), headers=_STREAM_HEADERS)
 
     def _begin(self, relay: Relay, scope: dict[str, Any]) -> None:
-        """Tell everybody of a request for an answer; ``HTTPConnection`` ends what begins here."""
+        """Have a request for an answer recorded; ``HTTPConnection`` ends what begins here."""
         scope[RELAY] = relay
         self._log.begin(relay)
-        if (client := client_of(scope)) is not None:
-            client.on_disconnect(relay.disconnect)
         if self._shutdown.has_begun:  # while the request's body was read
             relay.stop()
 
