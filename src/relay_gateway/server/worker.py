@@ -129,7 +129,7 @@ def _lengthen_backlog(config: Config, sockets: Sockets | None) -> None:
             sock.listen(_BACKLOG)  # the kernel takes the last one
 
 
-async def serve_on_command_line(  # noqa: ASYNC128 - as above
+async def serve_on_command_line(  # noqa: ASYNC128 - hypercorn says that it has started
     app: AppWrapper,
     config: Config,
     *,
