@@ -2,7 +2,7 @@
 
 A program that fails here says that upstream has mended the fault, so that our workaround can go::
 
-    upstream has mended this: see docs/upstream/h2_goaway.md, and drop `Http2._receive_goaway_frame`
+    upstream has mended this: see docs/upstream/h2_goaway.md, and drop our workaround (`Http2...`)
 """
 
 import ast
@@ -56,7 +56,9 @@ def test_fault_is_still_there(program: Path, tmp_path: Path) -> None:
     (line,) = result.stdout.splitlines() or [result.stderr]
     page = f"docs/upstream/{program.stem}.md"
     assert line.startswith(("FAULT: ", "NO FAULT: ")), f"{page}: the program failed: {line}"
-    mended = f"upstream has mended this: see {page}, and drop {workaround(program)}"
+    mended = (
+        f"upstream has mended this: see {page}, and drop our workaround ({workaround(program)})"
+    )
     assert line.startswith("FAULT: "), f"{mended}\n{line}"
 
 
