@@ -147,7 +147,7 @@ class BoundedTCPServer(TCPServer):
         except OSError:
             pass  # the client is gone
         finally:
-            await self._close()
+            await self._close()  # noqa: ASYNC102 - bounded with TLS, and no wait without
 
     def _run_application(self, scope: Any, *more: Any) -> Coroutine[Any, Any, None]:
         if self._socket and scope["type"] == "http" and scope["http_version"] == "1.1":
@@ -188,7 +188,7 @@ class BoundedTCPServer(TCPServer):
         # Half a frame must not be followed by another: a write is finished, or it is the last.
         deadline = min(trio.current_time() + self.write_timeout, self._last_write_deadline)
         is_sent = False
-        with trio.CancelScope(shield=True, deadline=deadline) as scope:
+        with trio.CancelScope(shield=True, deadline=deadline) as scope:  # noqa: ASYNC912 - a lock's wait
             self._writes.add(scope)
             try:
                 async with self.send_lock:
