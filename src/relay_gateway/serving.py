@@ -1,4 +1,9 @@
-"""The gateway as a part of a program: the application, and hypercorn in front of it."""
+"""The gateway as a part of a program: the application, and hypercorn in front of it.
+
+``relay-gateway`` and ``relay-demo`` start it in a nursery::
+
+    urls = await nursery.start(partial(serve, GatewaySettings(port=0), stop=trio.Event()))
+"""
 
 import logging
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""What can be set for the gateway, each both a flag and an environment variable."""
+"""The gateway's settings, each a flag and an environment variable.
+
+For example, ``--heartbeat-seconds 5`` and ``RELAY_HEARTBEAT_SECONDS=5`` mean the same.
+"""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -25,22 +28,34 @@ class GatewaySettings(LogSettings):
         default="127.0.0.1:50051", description="HOST:PORT of the model service"
     )
     heartbeat_seconds: float = Field(
-        default=15.0, gt=0, allow_inf_nan=False, description="silence after which a ping is sent"
+        default=15.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds of silence after which a ping is sent",
     )
     deadline_seconds: float = Field(
-        default=180.0, gt=0, allow_inf_nan=False, description="the longest that an answer may take"
+        default=180.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that an answer may take at most",
     )
     write_timeout_seconds: float = Field(
-        default=30.0, gt=0, allow_inf_nan=False, description="how long a browser may read nothing"
+        default=30.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that a browser may read nothing",
     )
     drain_seconds: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="how long it waits when it is stopped"
+        default=10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds to wait at a stop for browsers that do not read",
     )
     channel_size: int = Field(
-        default=8, ge=1, le=1024, description="events that wait for one slow browser"
+        default=8, ge=1, le=1024, description="events that may wait for one slow browser"
     )
     max_prompt_bytes: int = Field(
-        default=65_536, ge=1, le=2**20, description="the longest prompt that is taken, in UTF-8"
+        default=65_536, ge=1, le=2**20, description="bytes of UTF-8 that a prompt may have at most"
     )
 
     @property

@@ -1,14 +1,15 @@
-"""hypercorn's listening sockets, from which several connections are taken when the loop is slow.
+"""Accepting several connections in one turn of the event loop, when turns are long.
 
-trio lets everything else run between two of them. While answers pour in, that is some milliseconds
-of work, and with a burst of browsers the last waits for as many turns as there are browsers before
-it. Measured with 64 that came at once: 0.36 s until the last one's request was on its way.
+trio lets everything else run between two accepts. While answers pour in, that is some milliseconds
+of work, so in a burst of browsers the last one waits for as many turns as there are browsers before
+it. For example, when 64 browsers connected at once, the last one's request was on its way after
+0.36 s.
 
-One at a time is better while turns are short: connections that are accepted together go on
-together, and each waits for all others in everything that it does, its end included.
+While turns are short, one at a time is better, because connections that are accepted together also
+run together: each then waits for all the others in everything that it does.
 
-A connection is the handler's from then on. trio closes it once more behind the handler, which costs
-a scope; that is left out for a plain socket, which ``tcp`` closes whatever happens.
+After its accept, a connection belongs to its handler. trio closes it once more after the handler,
+and that costs a scope. It is left out for a plain socket, since ``tcp`` always closes it.
 """
 
 import os
@@ -23,30 +24,30 @@ __all__ = ["SeveralListener", "SeveralListenersTrio"]
 _Handler = Callable[[Any], Awaitable[object]]
 _Run = Callable[[Any, _Handler], Awaitable[object]]
 
-#: Seconds for which the rest runs, after which connections have waited for too long.
+#: Seconds that the other tasks may run between two accepts before more are accepted at once.
 _LONG_TURN = 0.003
-#: Connections that are taken then, before it runs again. Not all: other workers may be waiting at
-#: the same socket, and requests that have been accepted already go first.
+#: Connections that are accepted then in one turn. Not all that wait, because other workers may be
+#: waiting at the same socket, and because requests that have been accepted go first.
 _AT_ONCE = 16
 
 
 class SeveralListener(trio.abc.Listener[trio.SocketStream]):
-    """trio's ``SocketListener``, which lets the rest run less often when that takes long."""
+    """trio's ``SocketListener``, with fewer checkpoints while turns of the loop are long."""
 
     def __init__(self, listening: trio.socket.SocketType) -> None:
         """Take over a listening socket."""
         self._listener = trio.SocketListener(listening)
-        # The same socket, for what trio's objects do not do without letting others run.
+        # The same socket again, because trio's accept is always a checkpoint.
         self._raw = socket.socket(fileno=os.dup(listening.fileno()))
         self._raw.settimeout(0)
-        #: How many may be taken before the rest runs again.
+        #: How many may still be accepted in this turn.
         self._more = 0
 
     async def accept(self) -> trio.SocketStream:
         """Wait for a connection; a checkpoint unless the turn before was a long one.
 
         Raises:
-            OSError: as trio's: it meets the same error, and knows which to go on after.
+            OSError: what trio's own accept raises; trio knows after which errors to go on.
             ClosedResourceError: the listener has been closed.
 
         """

@@ -34,10 +34,10 @@ __all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
 
 
 class ContainedH2Protocol(H2Protocol):
-    """HTTP/2 in which a stream that is over concerns no other."""
+    """hypercorn's HTTP/2, in which a stream that is over does not affect the others."""
 
     def __init__(self, *args: Any) -> None:
-        """Take what hypercorn gives."""
+        """Begin as hypercorn does."""
         super().__init__(*args)
         self.streams = _Streams()
         self.keep_alive_requests = -sys.maxsize  # more than there can be
@@ -47,19 +47,19 @@ class ContainedH2Protocol(H2Protocol):
     ) -> None:
         """Begin, with the request of an upgrade if that is how the connection came here."""
         await super().initiate(headers, settings)
-        # HTTP/1.1 took the preface for a request, and stopped the timer of an idle connection.
+        # The preface looked like a request of HTTP/1.1, and that stopped the idle timer.
         await self._say_if_idle()
 
     async def _create_stream(self, request: RequestReceived) -> None:
         try:
             await super()._create_stream(request)
         except Exception:
-            # Half made, it could not be told of its end.
+            # A stream that is only half made could not be told of its end.
             self.streams.pop(request.stream_id or 0, None)
             raise
 
     async def stream_send(self, event: StreamEvent) -> None:
-        """Send what the application gives, or give up a stream that its client does not read."""
+        """Send what the application gives, or reset a stream that its client does not read."""
         try:
             await super().stream_send(event)
         except trio.TooSlowError:
@@ -71,21 +71,21 @@ class ContainedH2Protocol(H2Protocol):
             await self._say_if_idle()
 
     async def handle(self, event: Event) -> None:
-        """Take what comes from the client."""
+        """Handle what came from the client."""
         had_streams = not self.idle
         await super().handle(event)
         if had_streams:
             await self._say_if_idle()
 
     async def _say_if_idle(self) -> None:
-        # Only a stream that the application ends makes hypercorn look at this. One that is reset
-        # would leave the connection without its timer, and so for good.
+        # hypercorn looks at this only when the application ends a stream. After a stream that was
+        # reset, the connection would have no idle timer, and would never be closed.
         if self.idle and not self.closed:
             await self.send(Updated(idle=True))
 
 
 class _Streams(dict[int, Any]):
-    """The streams by number; one that is over takes what still comes for it, and drops it."""
+    """The streams by number; for a stream that is over, what still comes is dropped."""
 
     def __missing__(self, number: int) -> "_FinishedStream":
         return _FinishedStream()
@@ -97,9 +97,10 @@ class _FinishedStream:
 
 
 class BoundedStreamBuffer(StreamBuffer):
-    """What one HTTP/2 stream has to send: 32 KiB and the chunk that went over it.
+    """Bytes that one HTTP/2 stream has to send: 32 KiB at most, and the chunk that went over it.
 
-    Both waits raise ``TooSlowError`` when the client takes nothing for ``write_timeout`` seconds.
+    When it is full, the sender blocks. Both waits raise ``TooSlowError`` when the client takes
+    nothing for ``write_timeout`` seconds.
     """
 
     write_timeout = 30.0
@@ -133,7 +134,7 @@ class BoundedStreamBuffer(StreamBuffer):
                 await event.wait()
 
     async def pop(self, max_length: int) -> bytes:
-        """Take up to ``max_length`` bytes; the sender goes on when little is left."""
+        """Take ``max_length`` bytes at most; the sender goes on when little is left."""
         data = bytes(self.buffer[:max_length])
         del self.buffer[:max_length]
         if data:

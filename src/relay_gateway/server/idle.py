@@ -1,11 +1,14 @@
 """How long a connection may be idle: the deadline of the scope in which it reads.
 
-hypercorn starts a task for that before and after each request, and one to start it; for a short
-answer this was a tenth of all the work. Moving a deadline needs no task, and is done at once, so
-it cannot be left half done by a cancelled one.
+hypercorn starts a task for this before and after each request, and one more task to start it. For a
+short answer that was a tenth of all the work. Moving a deadline needs no task and happens at once,
+so a cancelled task cannot leave it half done::
 
-The scope has it during the wait for bytes only, not while something is done with them: a request
-that is there when the time is up is answered. After an event loop that stood still, many are.
+    read scope    deadline = inf            while bytes are being handled
+                  deadline = last + 5 s     while it waits for bytes, with no request open
+
+The scope has the deadline only during the wait for bytes. So a request that has arrived when the
+time is up is still answered. For example, after an event loop that was blocked, many have.
 """
 
 from math import inf
@@ -22,7 +25,7 @@ class Terminated(EventWrapper):
     def __init__(self) -> None:
         """Begin with none."""
         super().__init__()
-        #: Those of the idle connections.
+        #: The timers of the connections that are idle.
         self.idle: set[IdleTimer] = set()
 
     async def set(self) -> None:
@@ -33,10 +36,10 @@ class Terminated(EventWrapper):
 
 
 class IdleTimer:
-    """Ends a connection that is idle for too long; in place of hypercorn's ``SingleTask``."""
+    """Ends a connection that is idle for too long; replaces hypercorn's ``SingleTask``."""
 
     def __init__(self, terminated: Terminated, seconds: float) -> None:
-        """Count so many seconds from each :meth:`restart`."""
+        """Let a connection be idle for ``seconds`` from each :meth:`restart`."""
         self._terminated = terminated
         self._seconds = seconds
         self._deadline = inf
@@ -49,26 +52,26 @@ class IdleTimer:
         return self._scope
 
     def wait_begins(self) -> None:
-        """Take note that a wait for bytes begins, in the scope."""
+        """Begin a wait for bytes, in the scope."""
         self._is_waiting = True
         self._set_deadline(self._deadline)
         if self._terminated.is_set() and self in self._terminated.idle:
             self.expire()
 
     def wait_ends(self) -> None:
-        """Take note that the wait is over; the time may be up nevertheless."""
+        """End the wait; the time may be up all the same."""
         self._is_waiting = False
         self._set_deadline(inf)
 
     def expire(self) -> None:
-        """Have the time be up."""
+        """End the connection if it waits for bytes."""
         if self._is_waiting:
             self._scope.cancel()
 
     async def restart(self, *_: object) -> None:
-        """Count from now, as the connection is idle; not a checkpoint.
+        """Count from now, because the connection is idle; not a checkpoint.
 
-        What hypercorn would run in a task, and where, does not matter.
+        The arguments are hypercorn's, for the task that it would start.
         """
         self._count_to(trio.current_time() + self._seconds)
         self._terminated.idle.add(self)
@@ -80,7 +83,7 @@ class IdleTimer:
         self.stop_nowait()
 
     def stop_nowait(self) -> None:
-        """Stop counting, also for good."""
+        """Stop counting; a plain call."""
         self._count_to(inf)
         self._terminated.idle.discard(self)
 
@@ -90,5 +93,5 @@ class IdleTimer:
             self._set_deadline(deadline)
 
     def _set_deadline(self, deadline: float) -> None:
-        if self._scope.deadline != deadline:  # trio has more to do than to look
+        if self._scope.deadline != deadline:  # setting it costs trio more than looking
             self._scope.deadline = deadline

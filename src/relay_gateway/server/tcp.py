@@ -75,14 +75,14 @@ class BoundedTCPServer(TCPServer):
     write_timeout = 30.0
 
     def __init__(self, *args: Any) -> None:
-        """Take what hypercorn gives."""
+        """Begin as hypercorn does."""
         super().__init__(*args)
         self._application, self.app = self.app, cast("AppWrapper", self._run_application)
         self._socket: trio.socket.SocketType | None = getattr(self.stream, "socket", None)
-        #: The same, if the stream does nothing but read from it.
+        #: The same socket, if the stream adds nothing to reading from it.
         is_plain = isinstance(cast("Any", self.stream), trio.SocketStream)
         self._incoming = self._socket if is_plain else None
-        #: What was to be written and is not: it goes before anything else.
+        #: Bytes that could not be written at once. They go before anything else.
         self._unsent = b""
         self._reading = trio.CancelScope()
         terminated = cast("Terminated", self.context.terminated)  # our DrainingContext's
@@ -101,9 +101,9 @@ class BoundedTCPServer(TCPServer):
             _log.exception("connection failed", exc_info=errors)
         finally:
             worker.connections.discard(self)
-            # Each is in a cycle with us, which would be there until the garbage collector comes.
+            # Each refers to us and we to it, so only the garbage collector would free them.
             del self.app
-            self.__dict__.pop("protocol", None)  # there is none yet if the client left at once
+            self.__dict__.pop("protocol", None)  # absent if the client disconnected at once
 
     async def _serve(self) -> None:
         if self._socket is not None:
@@ -155,7 +155,7 @@ class BoundedTCPServer(TCPServer):
         return self._application(scope, *more)
 
     async def protocol_send(self, event: Event) -> None:
-        """Write bytes to the client, or do what else the protocol asks for."""
+        """Write bytes to the client, or do whatever hypercorn does for another event."""
         if isinstance(event, RawData):
             await self.write(event.data)
         else:
@@ -164,9 +164,9 @@ class BoundedTCPServer(TCPServer):
     def write_nowait(self, data: bytes) -> bool:
         """Write what the client takes at once; False if some is left for :meth:`write`.
 
-        For nearly every token that is all of it, without a lock, a scope and a checkpoint.
+        Nearly every token is taken whole, so it needs no lock, no scope and no checkpoint.
         """
-        taken = 0 if self._unsent or self.send_lock.locked() else self._send_nowait(data)
+        taken = 0 if self._unsent or self.send_lock.locked() else self._try_send(data)
         self._unsent += data[taken:]
         return not self._unsent
 
@@ -175,7 +175,7 @@ class BoundedTCPServer(TCPServer):
         if not self.write_nowait(data):
             await self._write_unsent()
 
-    def _send_nowait(self, data: bytes) -> int:
+    def _try_send(self, data: bytes) -> int:
         """Give the kernel what it takes, and return how much that was."""
         if self._socket is None:
             return 0  # TLS has a state of its own
@@ -203,17 +203,17 @@ class BoundedTCPServer(TCPServer):
             await self._give_up()
 
     async def _give_up(self) -> None:
-        # In any task of the connection's, and perhaps a cancelled one: the reader does the rest.
+        # This may be any task of the connection, also a cancelled one. The reader does the rest.
         try:
             await trio.aclose_forcefully(self.stream)
         finally:
-            # hypercorn parks its reader while a pipelined request waits, and would for good.
+            # hypercorn parks its reader while a pipelined request waits; nothing else wakes it.
             self._reading.cancel()
 
     async def _read_data(self) -> None:
         try:
             late: bytes | None = b""
-            while late is not None:  # once, but for what comes as the time is up
+            while late is not None:  # once, unless bytes come just as the time is up
                 late = await self._read(late)
             await self.protocol.handle(Closed())
         finally:
@@ -221,7 +221,7 @@ class BoundedTCPServer(TCPServer):
             self.hurry()
 
     def hurry(self) -> None:
-        """Give up soon what is being written: the client has left, or the server stops."""
+        """Finish soon what is being written: the client disconnected, or the server stops."""
         deadline = trio.current_time() + _LAST_WRITE_SECONDS
         self._last_write_deadline = min(self._last_write_deadline, deadline)
         for scope in self._writes:
@@ -229,7 +229,7 @@ class BoundedTCPServer(TCPServer):
 
     async def _close(self) -> None:
         if self._socket is None:
-            # TLS says good-bye, for which a client that reads nothing leaves no room.
+            # TLS sends a last message, and a client that reads nothing leaves no room for it.
             with trio.move_on_after(_LAST_WRITE_SECONDS):
                 await super()._close()
         else:
@@ -238,15 +238,15 @@ class BoundedTCPServer(TCPServer):
     async def _read(self, data: bytes) -> bytes | None:
         """Read as hypercorn does, but leave it to the caller to tell the protocol of the end.
 
-        The caller is not cancelled where this is: an application would not be told that its client
-        has left, and HTTP/2's sending task would wait for good.
+        The caller is outside the scope that cancels this. Otherwise an application would not be
+        told of the disconnect, and HTTP/2's sending task would never end.
 
         Args:
-            data: what has been read already.
+            data: bytes that have been read already.
 
         Returns:
-            What has come although the connection was idle for too long: it is to be handled, in
-            another scope.
+            Bytes that came although the connection had been idle for too long. They have to be
+            handled in another scope.
 
         """
         try:
@@ -258,18 +258,18 @@ class BoundedTCPServer(TCPServer):
                 if not data:
                     await self.protocol.handle(RawData(data))
                 return data or None
-            # Others may have held up the loop since the time was up, and bytes have come.
+            # The loop may have been blocked when the time was up, and bytes may have come since.
             return await self._last_look() or None
         except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
             pass
-        except Exception as error:  # noqa: BLE001 - whatever a client's bytes lead to
+        except Exception as error:  # noqa: BLE001 - a client's bytes can lead to any
             reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
             await trio.aclose_forcefully(self.stream)
         return None
 
     async def _receive(self) -> bytes:
-        """Wait for bytes; ``b""`` is their end."""
+        """Wait for bytes; ``b""`` means that the client sends no more."""
         self._idle.wait_begins()
         if self.config.read_timeout is None:  # as usual: a scope less
             data = await self._receive_some()
@@ -288,13 +288,13 @@ class BoundedTCPServer(TCPServer):
     async def _receive_some(self) -> bytes:
         if self._incoming is None:
             return bytes(await self.stream.receive_some(MAX_RECV))
-        # As the stream, which takes three coroutines and a generator more for it.
+        # The stream would do the same, with three coroutines and a generator more.
         while (descriptor := self._incoming.fileno()) >= 0:
             await trio.lowlevel.wait_readable(descriptor)
             try:
                 return os.read(self._incoming.fileno(), MAX_RECV)
             except BlockingIOError:
-                continue  # it was said to be readable, and is not
+                continue  # the socket was reported as readable, and is not
             except OSError as error:
                 raise trio.BrokenResourceError from error
         raise trio.ClosedResourceError

@@ -25,8 +25,8 @@ from relay_gateway.server.idle import Terminated
 
 __all__ = ["DrainingContext", "Worker", "current_worker", "serve", "serve_on_command_line"]
 
-#: Connections that may wait until they are accepted. hypercorn's 100 are fewer than can come in a
-#: moment, and what the kernel drops then is sent again only seconds later.
+#: Connections that may wait to be accepted. More than hypercorn's 100 can come in one moment, and a
+#: client sends again only after seconds when the kernel drops its first packet.
 _BACKLOG = 2048
 
 _upstream_worker_serve = hypercorn.trio.run.worker_serve
@@ -34,30 +34,30 @@ _Trigger = Callable[[], Awaitable[None]]
 
 
 class Connection(Protocol):
-    """What a worker knows of a connection."""
+    """A connection, as far as its worker knows it."""
 
     def hurry(self) -> None:
-        """Give up soon what is being written."""
+        """Finish soon what is being written, or give it up."""
 
 
 class Worker:
     """One run of hypercorn's worker."""
 
     def __init__(self) -> None:
-        """Have nothing to drain."""
-        #: Awaited between the order to stop and hypercorn's own shutdown; it bounds itself. The
-        #: application puts it here when it starts.
+        """Begin with no connection and nothing to drain."""
+        #: Awaited between the order to stop and hypercorn's own shutdown. The application sets it
+        #: when it starts; it has a bound of its own.
         self.drain: _Trigger = trio.lowlevel.checkpoint
         #: The connections that are open.
         self.connections: set[Connection] = set()
 
     async def stop(self) -> None:
-        """Drain; what is still being written after that has its last chance."""
+        """Drain, and then give what is still being written a last quarter of a second."""
         await self.drain()
         self._hurry()
 
     async def hurry_when_cancelled(self) -> None:
-        """Tell the connections of a cancellation, which their writes are shielded from."""
+        """Wait to be cancelled, and tell the connections, because their writes are shielded."""
         try:
             await trio.sleep_forever()
         finally:
@@ -73,10 +73,10 @@ current_worker: ContextVar[Worker | None] = ContextVar("current_worker", default
 
 
 class DrainingContext(WorkerContext):
-    """hypercorn's, which drains as well when the worker has had its ``max_requests``."""
+    """hypercorn's context, and a drain also when the worker ends after its ``max_requests``."""
 
     def __init__(self, max_requests: int | None) -> None:
-        """Take what hypercorn gives."""
+        """Begin as hypercorn does."""
         super().__init__(max_requests)
         self.terminate = _Drained()
         self.terminated: Terminated = Terminated()
@@ -120,13 +120,13 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
 
 
 def _lengthen_backlog(config: Config, sockets: Sockets | None) -> None:
-    """Listen anew with our backlog, unless the operator has chosen one."""
+    """Listen again with our backlog, unless the operator has chosen another one."""
     if config.backlog != Config.backlog:
         return
     config.backlog = _BACKLOG
     if sockets is not None:
         for sock in (*sockets.secure_sockets, *sockets.insecure_sockets):
-            sock.listen(_BACKLOG)  # the kernel takes the last one
+            sock.listen(_BACKLOG)  # the kernel uses the last value
 
 
 async def serve_on_command_line(  # noqa: ASYNC128 - hypercorn says that it has started
@@ -137,10 +137,10 @@ async def serve_on_command_line(  # noqa: ASYNC128 - hypercorn says that it has 
     shutdown_trigger: _Trigger | None = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until SIGINT, SIGTERM or the trigger, which is the parent's if this is a child.
+    """Serve until SIGINT, SIGTERM or the trigger; in a child, the trigger is the parent's.
 
     hypercorn has its children ignore SIGINT, and lets SIGTERM kill them. But a terminal sends
-    Ctrl-C to all processes, and a service manager may do so with SIGTERM.
+    Ctrl-C to all processes, and a service manager may send SIGTERM to all of them.
     """
     stop = trio.Event()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
