@@ -714,7 +714,7 @@ self._window.credit(size)):
         51,
         "an error of one connection ends all",
         _HYPERCORN,
-        right="        except Exception as error:  # noqa: BLE001 - whatever a client's",
+        right="        except Exception as error:  # noqa: BLE001 - a client's",
         wrong="        except ZeroDivisionError as error:  # a client's",
         also=(
             (
