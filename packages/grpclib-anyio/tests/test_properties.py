@@ -53,7 +53,7 @@ class Plan:
     response: tuple[int, ...]
     #: Bytes of the response after which the peer resets the stream.
     reset_after: int | None
-    #: Admission of the peer after which the call is cancelled.
+    #: Turns of the peer after which the call is cancelled.
     cancelled_after: int | None
 
 
@@ -218,11 +218,11 @@ class Visit:
     response: tuple[int, ...] | None
     #: The handler reads the request before it answers; otherwise, but for an echo, it never does.
     is_read: bool
-    #: Admission of the client before the call.
+    #: Turns of the client before the call.
     begins_after: int
     #: Bytes of the request after which the client resets the stream.
     reset_after: int | None
-    #: Admission of the client, from the call's first, after which it does.
+    #: Turns of the client, from the call's first, after which it does.
     cancelled_after: int | None
     #: The handler goes on until then.
     lingers: bool
