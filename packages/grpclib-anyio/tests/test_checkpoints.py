@@ -195,7 +195,7 @@ async def test_client_call_is_cancelled_on_asyncio(
 
 def server_resets(_: Conversation) -> None:
     for connection in CONNECTIONS.on_the_servers_side:
-        for stream in list(connection.streams.values()):
+        for stream in connection.streams:
             stream.abort(TerminatedError(Status.CANCELLED, "reset"))
 
 

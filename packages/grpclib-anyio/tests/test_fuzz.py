@@ -314,7 +314,7 @@ def check_bounds(connection: Connection) -> None:
     assert len(frames._headers_buffer) <= CONTINUATION_BACKLOG  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     assert len(connection.streams) <= CONFIG.max_concurrent_streams
     assert len(h2.streams) <= 2 * CONFIG.max_concurrent_streams
-    for stream in connection.streams.values():
+    for stream in connection.streams:
         inbox = stream._inbox  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
         assert sum(map(len, inbox.messages)) + len(inbox._buffer) <= MAX_INBOX  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
         assert len(stream.outbox) <= CONFIG.max_outbox_size + CONFIG.max_message_size + 5

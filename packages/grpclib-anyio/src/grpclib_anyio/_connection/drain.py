@@ -59,9 +59,8 @@ class Lifetime:
             await self._retire()
 
     async def _retire(self) -> None:
-        self._connection.announce_goaway()
         with anyio.move_on_after(_ROUND_TRIP_TIMEOUT):
-            await self._connection.ping()
+            await self._connection.announce_goaway()
         await self._connection.retire()
         # The client closes first: it may still have to read the last answer, which a socket
         # that we close while it sends us a WINDOW_UPDATE can lose.

@@ -23,11 +23,12 @@ from typing import NamedTuple, Protocol
 
 from h2.connection import H2Connection
 from h2.stream import H2Stream, StreamClosedBy, StreamState
+from h2.windows import WindowManager
 
 from grpclib_anyio._base.headers import Headers
 from grpclib_anyio._fast.hpack_cache import HeaderDecoder
 
-__all__ = ["OnFrames", "ReceivedFrames"]
+__all__ = ["OnFrames", "ReceivedFrames", "has_content_length"]
 
 #: RFC 9113 § 4.1: the length in 24 bits, type and flags, the stream.
 _HEADER = struct.Struct(">HBHL")
@@ -66,14 +67,23 @@ class ReceivedFrames:
     def __init__(
         self,
         h2: H2Connection,
-        decoder: HeaderDecoder,
         on: OnFrames,
+        *,
+        window: WindowManager,
+        closed_by: Callable[[int], StreamClosedBy | None],
+        decoder: HeaderDecoder,
         queue: Callable[[bytes], None],
     ) -> None:
-        """Count on ``h2``'s windows, call ``on`` with what was counted, and answer to ``queue``."""
+        """Count on ``h2``'s windows, call ``on`` with what was counted, and answer to ``queue``.
+
+        ``window`` (the connection's) and ``closed_by`` (how a stream was closed) are private to
+        ``h2``.
+        """
         self._h2 = h2
-        self._decoder = decoder
         self._on = on
+        self._window = window
+        self._closed_by = closed_by
+        self._decoder = decoder
         self._queue = queue
 
     def take(self, data: bytes, start: int) -> int:
@@ -129,7 +139,7 @@ class ReceivedFrames:
         stream = self._h2.streams.get(stream_id)
         if stream is None or not _is_open(stream):
             return False
-        window = stream._inbound_window_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 offers no other way
+        window = stream._inbound_window_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 tells the smaller of it and the connection's only
         if size > window.current_window_size or not self._count_on_connection(size):
             return False
         window.current_window_size -= size
@@ -137,11 +147,11 @@ class ReceivedFrames:
 
     def _count_late(self, stream_id: int, size: int) -> bool:
         """Take ``size`` bytes off the connection's window if we have reset the stream."""
-        closed_by = self._h2._stream_closed_by(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
-        return closed_by is StreamClosedBy.SEND_RST_STREAM and self._count_on_connection(size)
+        is_ours = self._closed_by(stream_id) is StreamClosedBy.SEND_RST_STREAM
+        return is_ours and self._count_on_connection(size)
 
     def _count_on_connection(self, size: int) -> bool:
-        window = self._h2._inbound_flow_control_window_manager  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        window = self._window
         if not 0 < size <= min(window.current_window_size, self._h2.max_inbound_frame_size):
             return False
         window.current_window_size -= size
@@ -158,5 +168,10 @@ def _is_open(stream: H2Stream) -> bool:
     return (
         _may_receive(stream)
         and bool(stream.state_machine.headers_received)
-        and stream._expected_content_length is None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        and not has_content_length(stream)
     )
+
+
+def has_content_length(stream: H2Stream) -> bool:
+    """Return whether the peer has said how much DATA comes, which h2 then holds it to."""
+    return stream._expected_content_length is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 tells nobody

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.exceptions import ProtocolError
-from h2.stream import StreamInputs
+from h2.stream import H2Stream, StreamInputs
 
 from grpclib_anyio._base.headers import Headers
 
@@ -28,10 +28,22 @@ class SentFrames:
     """Writes the frames that calls are made of, for one connection."""
 
     def __init__(
-        self, h2: H2Connection, queue: Callable[[bytes], None], send: Callable[[bytes], None]
+        self,
+        h2: H2Connection,
+        *,
+        find: Callable[[int], H2Stream],
+        create: Callable[[int, AllowedStreamIDs], H2Stream],
+        queue: Callable[[bytes], None],
+        send: Callable[[bytes], None],
     ) -> None:
-        """Keep ``h2`` informed; call ``queue`` with the bytes, or ``send`` if they cannot wait."""
+        """Keep ``h2`` informed; call ``queue`` with the bytes, or ``send`` if they cannot wait.
+
+        ``find`` and ``create`` are h2's own and private ways to a stream. Both raise
+        ``ProtocolError`` for a stream that is over.
+        """
         self._h2 = h2
+        self._find = find
+        self._create = create
         self._queue = queue
         self._send = send
 
@@ -46,7 +58,7 @@ class SentFrames:
         h2.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
         _ = h2.open_outbound_streams  # asked for it, h2 forgets the streams that are over
         ids = AllowedStreamIDs(h2.config.client_side)
-        stream = h2._get_or_create_stream(stream_id, ids)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream = self._create(stream_id, ids)
         stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
         flags = 0
         if end:
@@ -70,7 +82,7 @@ class SentFrames:
         """
         h2 = self._h2
         h2.state_machine.process_input(ConnectionInputs.SEND_DATA)
-        stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream = self._find(stream_id)
         stream.state_machine.process_input(StreamInputs.SEND_DATA)
         if end:
             stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
@@ -87,7 +99,7 @@ class SentFrames:
         """
         h2 = self._h2
         h2.state_machine.process_input(ConnectionInputs.SEND_RST_STREAM)
-        stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream = self._find(stream_id)
         stream.state_machine.process_input(StreamInputs.SEND_RST_STREAM)
         self._send(_frame(_RST_STREAM, 0, stream_id, code.to_bytes(4)))
 

@@ -127,11 +127,13 @@ class Inbox:
 class Outbox:
     """Bytes to be sent on a stream, and how the stream ends after them."""
 
-    __slots__ = ("_buffer", "is_ending", "trailers")
+    __slots__ = ("_buffer", "is_compressing", "is_ending", "trailers")
 
     def __init__(self) -> None:
         """Start empty, with the end not in sight."""
         self._buffer = bytearray()
+        #: Messages are to be compressed before they are added, because our headers say so.
+        self.is_compressing = False
         self.is_ending = False
         self.trailers: Headers | None = None
 

@@ -25,6 +25,7 @@ from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._stream.buffers import COMPRESSED, Inbox, Outbox
 from grpclib_anyio._stream.compression import ENCODING, Compressed, deflate, inflate
 from grpclib_anyio._stream.flow_control import ReceiveWindow
+from grpclib_anyio._stream.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,15 +72,7 @@ class MessageStream:
         self.headers: Headers | None = None
         self.trailers: Headers | None = None
         self.error: GRPCError | None = None
-        self.local_ended = False
-        self.remote_ended = False
-        self.is_reset = False
-        #: Our HEADERS have been sent.
-        self.is_answered = False
-        #: Messages are sent compressed, as our headers say.
-        self.is_compressing = False
-        #: In the writer's queue.
-        self.is_sending = False
+        self.state = StreamState()
         self.outbox = Outbox()
         #: When our call expires, on the loop's clock.
         self.deadline: float | None = None
@@ -96,11 +89,6 @@ class MessageStream:
         self._sent = Notify()
         self._is_hungry = False
         self._since_checkpoint = 0
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether HTTP/2 regards the stream as closed, so that it holds no slot."""
-        return self.is_reset or (self.local_ended and self.remote_ended)
 
     # -- the call's end -------------------------------------------------------------------------
 
@@ -179,7 +167,7 @@ class MessageStream:
             self._raise_error()
             await self._sent.wait()
         self._raise_error()
-        if self.is_compressing:
+        if self.outbox.is_compressing:
             self._add_compressed(message)
         else:
             self.outbox.add(message)
@@ -188,7 +176,7 @@ class MessageStream:
 
     def resend(self, messages: "Iterable[bytes]", *, end: bool) -> None:
         """Queue what was sent on a stream that failed, beyond what an outbox holds otherwise."""
-        add = self._add_compressed if self.is_compressing else self.outbox.add
+        add = self._add_compressed if self.outbox.is_compressing else self.outbox.add
         for message in messages:
             add(message)
         self.outbox.is_ending |= end
@@ -227,7 +215,7 @@ class MessageStream:
             GRPCError: the stream failed first.
 
         """
-        while not self.local_ended:
+        while not self.state.local_ended:
             self._raise_error()
             await self._sent.wait()
 
@@ -278,13 +266,12 @@ class MessageStream:
         self.trailers = trailers
 
     def end_received(self) -> None:
-        """Take note that the peer sends nothing more."""
-        self.remote_ended = True
+        """Wake the call's task: the peer sends nothing more, as ``state`` says."""
         self._received.notify()
 
     def room_made(self) -> None:
-        """Take note that the writer took from the outbox, or ended the stream."""
-        if self.local_ended or len(self.outbox) < self._max_outbox_size:
+        """Wake the call's task if the outbox has room again, or the stream's end has been sent."""
+        if self.state.local_ended or len(self.outbox) < self._max_outbox_size:
             self._sent.notify()
 
     def fail(self, error: GRPCError, *, discard: bool = False) -> None:
@@ -293,7 +280,7 @@ class MessageStream:
         Only the first failure counts, and none does once both sides have ended. ``discard``
         also drops messages that arrived and were not received.
         """
-        if self.error is not None or (self.local_ended and self.remote_ended):
+        if self.error is not None or self.state.is_complete:
             return
         # A peer that keeps our deadline resets the stream at the same moment as we do.
         self.error = DeadlineExceededError() if self._is_late(error) else error
@@ -312,7 +299,7 @@ class MessageStream:
         while not self._inbox.messages:
             if self._refusal is not None:
                 raise again(self._refusal)
-            if self.remote_ended:
+            if self.state.remote_ended:
                 self._raise_if_truncated()
                 return False
             self._raise_error()
@@ -356,7 +343,7 @@ class MessageStream:
 
     def _credit(self, size: int) -> None:
         increment = self._window.credit(size)
-        if increment and not self.remote_ended:
+        if increment and not self.state.remote_ended:
             self._wire.open_window(self, increment)
 
     def _is_late(self, error: GRPCError) -> bool:
