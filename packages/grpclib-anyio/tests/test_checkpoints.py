@@ -1,6 +1,6 @@
 """A call that is ended at each of its checkpoints, at the client: nothing is torn, lost or left.
 
-See `packages/grpclib-anyio/tests/harness/every_checkpoint.py`. After each, one more call is made, on the same connection unless
+See `harness/every_checkpoint.py`. After each, one more call is made, on the same connection unless
 that is what has ended. Servers admit one call at a time, so it needs the slot of the other.
 """
 

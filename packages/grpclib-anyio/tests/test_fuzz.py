@@ -7,8 +7,8 @@ that reads what it is told or does not.
 Whatever comes, nothing is logged as a failure of our own, no buffer outgrows its bound, and the
 connection has either ended or waits for more; leaving it takes `close_timeout` at most.
 
-CI runs the same examples each time. `FUZZ_EXAMPLES=100000 pytest packages/grpclib-anyio/tests/test_fuzz.py`
-runs so many others in each test.
+CI runs the same examples each time. `FUZZ_EXAMPLES=100000 pytest tests/test_fuzz.py` runs that many
+others in each test.
 """
 
 import logging

@@ -1,15 +1,14 @@
-"""A stream's state: h2's own machine is the model, for every order of what can happen to a stream."""
+"""A stream's state, compared with h2's own machine for every order of ends and resets."""
 
 import ast
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
+import grpclib_anyio
 from grpclib_anyio._stream.state import StreamState
 from h2.stream import H2StreamStateMachine, StreamInputs
 from h2.stream import StreamState as H2State
-
-import grpclib_anyio
 
 PACKAGE = Path(grpclib_anyio.__file__).parent
 

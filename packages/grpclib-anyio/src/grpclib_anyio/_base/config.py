@@ -1,4 +1,8 @@
-"""What can be set on a channel or a server: grpclib's ``Configuration`` and our bounds."""
+"""What can be set on a channel or a server: grpclib's ``Configuration`` and our bounds.
+
+For example, ``Channel(config=Configuration(max_message_size=64 * 1024))``. A channel and a server
+take grpclib's own configuration as well, and then use the defaults of what it does not have.
+"""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal

@@ -1,7 +1,13 @@
-"""The connection of a channel: made on first use, shared by all calls, made anew after a loss.
+"""The connection of a channel: made on first use, shared by all calls, replaced after a loss.
 
-Nothing is attempted but for a call. After an attempt that failed, the next one starts no sooner
-than the backoff from the start of that one; a loss after a success is not followed by a pause.
+Nothing is attempted without a call. After an attempt that failed, the next one starts no sooner
+than the backoff from the start of that one. A loss after a success is not followed by a pause. For
+example, calls to a server that is down, with a backoff of 1 s::
+
+    0.0 s   a call: an attempt starts, and fails. The call fails with UNAVAILABLE
+    0.3 s   a call fails with UNAVAILABLE at once, for the same reason; with ``wait_for_ready``
+            it waits
+    1.0 s   the next call may start an attempt; one that waits does
 """
 
 from collections.abc import Awaitable, Callable
@@ -39,7 +45,7 @@ class _Attempt:
 
 
 class Connector:
-    """Owns a task group in which connections live, and the calls' deadlines beside them.
+    """Owns a task group in which connections live, and the timers of their calls' deadlines.
 
     An async context manager. Leaving it closes every connection; see ``Connection`` for how.
     """

@@ -1,7 +1,13 @@
 """Keepalive of an HTTP/2 connection by PING frames (gRPC's keepalive document, gRFC A8 and A9).
 
-:class:`Pinger` finds out that a peer is gone though its socket says nothing. :class:`Strikes`
-keeps a server from being kept busy by clients that find out too often.
+:class:`Pinger` finds out that a peer is gone although its socket says nothing. For example, with
+``_keepalive_time=20`` and ``_keepalive_timeout=10``, on a connection whose peer was cut off::
+
+     0 s   the last bytes came from the peer
+    20 s   PING
+    30 s   no answer: the connection is lost, its calls fail with UNAVAILABLE
+
+:class:`Strikes` keeps a server from being kept busy by clients that ping too often.
 """
 
 from abc import abstractmethod
@@ -46,11 +52,11 @@ class Pinger:
         self._last_ping = -inf
 
     def data_sent(self) -> None:
-        """Take note of a HEADERS or DATA frame: the limits count pings without these."""
+        """Note that HEADERS or DATA were sent: the limits count pings without these."""
         self._pings_without_data = 0
 
     def call_opened(self) -> None:
-        """Take note of a new call: an idle connection is watched again from now on."""
+        """Note that there is a new call: an idle connection is watched again from now on."""
         self._opened.notify()
 
     async def run(self, time: float) -> None:
@@ -107,7 +113,7 @@ class Strikes:
         self._last = -inf
 
     def is_out(self) -> bool:
-        """Take note of a ping and return whether the client has had its last chance."""
+        """Count a ping, and return whether the client has had its last chance."""
         now = anyio.current_time()
         if now < self._last + self._interval:
             self._count += 1

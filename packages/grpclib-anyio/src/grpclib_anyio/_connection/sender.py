@@ -10,10 +10,9 @@ frame. For example, with a large message on stream 1 and small ones on streams 3
 A stream whose window is shut, or whose connection's window is, leaves the queue. It stands in a
 second one until the peer opens a window (RFC 9113 § 5.2).
 
-Only the writer's task waits for the socket. All else here is a plain call, so that a task which is
-being cancelled can make it, and a frame is encoded and queued in one step: the state of HPACK and
-the order on the wire are right whoever is cancelled. RST_STREAM is also *written* by a plain call,
-if the socket takes it at once; it takes what was queued before it along.
+Everything but the writer's wait is a plain call, so a task that is being cancelled can make it.
+RST_STREAM is also *written* by a plain call, if the socket takes it at once. What was queued before
+it goes first. What the socket does not take, the writer sends.
 """
 
 from collections import OrderedDict

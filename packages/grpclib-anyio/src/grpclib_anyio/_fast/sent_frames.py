@@ -1,9 +1,14 @@
 """HEADERS, DATA and RST_STREAM past h2: the sending side's fast path, all of it.
 
-h2 makes an object of a frame, with its flags and lists of it, looks for what it may have to correct
-in headers that we have made ourselves, and notes an event that nobody reads. What has to be so is
-that its state machines and windows know of each frame, and that headers are compressed in the order
-in which they are sent. That is done here as h2 does it, in the same step.
+h2 makes an object of each frame, with its flags and lists of it. It looks for what it may have to
+correct in headers that we have made ourselves, and it makes an event that nobody reads. Three
+things of that are necessary: its state machines know of each frame, its windows do, and headers are
+compressed in the order in which they are sent. They are done here as h2 does them, in one step with
+queueing the bytes. For example, a request and the reset that cancels it::
+
+    h2.send.headers(1, headers)       # queued; the writer sends them
+    h2.send.data(1, message)          # at most what both windows and one frame have room for
+    h2.send.reset(1, 8)               # written at once, with what was queued before it
 """
 
 import struct

@@ -1,14 +1,25 @@
 """One gRPC call on the wire: the messages that come in and the messages that go out.
 
 A :class:`MessageStream` has two ends. The call's own task uses the awaiting one (``receive``,
-``send``); the connection's reader and writer use the other, which is plain calls throughout.
-Nothing here knows HTTP/2 frames: what has to be put on the wire is asked of a :class:`Wire`.
+``send``). The connection's reader and writer use the other, which is plain calls throughout.
+Nothing here knows HTTP/2 frames: a :class:`Wire` is asked for what has to be sent. For example, a
+unary call, with what the connection does in between on the right::
+
+    await stream.send(request, end=True)
+                                              # the writer takes it from stream.outbox
+                                              stream.headers_received(headers)
+                                              stream.data_received(data, padding=0)
+    answer = await stream.receive()
+                                              stream.trailers_received(trailers)
+                                              stream.end_received()
+    trailers = await stream.receive_trailers()
+    stream.release()
 
 Both buffers are bounded, and a full one stops one sender only:
 
-- the :class:`Inbox` by the stream's HTTP/2 window (the peer stops sending this call's messages)
-  and by the largest message allowed (the call fails);
-- the :class:`Outbox` by ``max_outbox_size`` (``send`` waits for the peer to read).
+- The :class:`Inbox` is bounded by the stream's HTTP/2 window (the peer stops sending this call's
+  messages) and by the largest message allowed (the call fails).
+- The :class:`Outbox` is bounded by ``max_outbox_size`` (``send`` waits for the peer to read).
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -33,10 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["MessageStream", "Wire"]
 
 _SUCCESS: Headers = [("grpc-status", "0")]
-#: A fast peer could keep a task from ever yielding; one real checkpoint in so many messages
-#: keeps the others served and costs a fraction of a microsecond a message.
+#: A fast peer could keep a task from ever yielding. One real checkpoint in this many messages
+#: keeps the others served, and costs a fraction of a microsecond a message.
 _MESSAGES_PER_CHECKPOINT = 64
-#: Bytes compressed or inflated that count as one more of them: the event loop waits for these.
+#: Bytes compressed or inflated that count as one more message: the event loop waits for these.
 _BYTES_PER_MESSAGE = 65_536
 
 
@@ -244,7 +255,7 @@ class MessageStream:
         self._received.notify()
 
     def data_received(self, data: bytes, padding: int) -> None:
-        """Take the bytes of a DATA frame; ``padding`` bytes counted beside them."""
+        """Take the bytes of a DATA frame; ``padding`` bytes were counted with them."""
         if self._refusal is not None:
             return  # not credited, so the peer soon has to stop
         try:
@@ -275,7 +286,7 @@ class MessageStream:
             self._sent.notify()
 
     def fail(self, error: GRPCError, *, discard: bool = False) -> None:
-        """End the stream from outside: whoever waits, or will wait, is told ``error``.
+        """End the stream from outside: every task that waits, or will wait, is told ``error``.
 
         Only the first failure counts, and none does once both sides have ended. ``discard``
         also drops messages that arrived and were not received.
