@@ -37,8 +37,8 @@ def _in_the_channel(world: World) -> Iterator[str]:
     if timers := len(world.channel._connector.timers):
         yield f"{timers} deadlines are waited for"
     for connection in world.channel._connector.connections:
-        if connection._stream_limit.taken:
-            yield f"{connection._stream_limit.taken} slots are taken"
+        if taken := connection.streams.limit.taken:
+            yield f"{taken} slots are taken"
     for connection in world.served:
         # What was queued on a connection that is lost goes with it, if it is known to be lost.
         if (
@@ -48,7 +48,7 @@ def _in_the_channel(world: World) -> Iterator[str]:
         ):
             yield f"the model's connection holds {statistics}"
         if connection.streams:
-            yield f"streams of the model's connection: {connection.streams}"
+            yield f"streams of the model's connection: {list(connection.streams)}"
 
 
 def _is_cut(world: World) -> bool:
@@ -67,8 +67,9 @@ def _in_windows(world: World) -> Iterator[str]:
 def _in_window(sender: Connection, receiver: Connection) -> Iterator[str]:
     size = receiver._config.http2_connection_window_size
     may_send = sender._h2.outbound_flow_control_window
-    if may_send + receiver._window.owed != max(size, 65_535):
-        yield f"{sender!r} may send {may_send} + {receiver._window.owed} bytes of {size}"
+    owed = receiver._receiver.window.owed
+    if may_send + owed != max(size, 65_535):
+        yield f"{sender!r} may send {may_send} + {owed} bytes of {size}"
 
 
 def _tasks(world: World) -> Iterator[str]:

@@ -49,7 +49,7 @@ def connection_is_lost(script: Script) -> None:
 
 def model_resets(_: Script) -> None:
     for connection in CONNECTIONS.on_the_servers_side:
-        for stream in list(connection.streams.values()):
+        for stream in connection.streams:
             stream.abort(TerminatedError(Status.CANCELLED, "reset"))
 
 

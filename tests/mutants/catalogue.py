@@ -20,6 +20,10 @@ _HYPERCORN = "src/relay_gateway/server/tcp.py"
 _HTTP2_SERVER = "src/relay_gateway/server/http2.py"
 _PAGE = "src/relay_gateway/web/static/app.js"
 _CONNECTION = "packages/grpclib-anyio/src/grpclib_anyio/_connection/connection.py"
+_RECEIVER = "packages/grpclib-anyio/src/grpclib_anyio/_connection/receiver.py"
+_SENDER = "packages/grpclib-anyio/src/grpclib_anyio/_connection/sender.py"
+_STREAMS = "packages/grpclib-anyio/src/grpclib_anyio/_connection/streams.py"
+_STREAM_STATE = "packages/grpclib-anyio/src/grpclib_anyio/_stream/state.py"
 _CONNECTOR = "packages/grpclib-anyio/src/grpclib_anyio/_channel/connector.py"
 _CLIENT_CALL = "packages/grpclib-anyio/src/grpclib_anyio/_call/client.py"
 _CLIENT = "packages/grpclib-anyio/src/grpclib_anyio/client.py"
@@ -182,9 +186,9 @@ import trio
     Mutant(
         7,
         "a call that is cancelled and then left gives two slots back",
-        _CONNECTION,
-        right="        stream.is_reset = True\n        # A frame with END_STREAM",
-        wrong="        # A frame with END_STREAM",
+        _STREAM_STATE,
+        right="        self.is_reset = True\n        return True",
+        wrong="        return True",
         tests=(
             f"{_TEST_CONNECTION}test_slot_of_a_call_that_is_cancelled_and_left_is_given_back_once",
         ),
@@ -192,31 +196,31 @@ import trio
     Mutant(
         8,
         "the connection's window is credited for live streams only",
-        _CONNECTION,
+        _RECEIVER,
         right="""\
         \"\"\"Take a DATA frame that h2 has not made an event of, see ``OnFrames``.\"\"\"
         if increment""",
         wrong="""\
-        if stream_id in self.streams and (increment""",
+        if self._streams.get(stream_id) and (increment""",
         also=(
             (
                 """\
-self._window.credit(size):
+self.window.credit(size):
             self._h2.increment_flow_control_window(increment)
         if data and""",
                 """\
-self._window.credit(size)):
+self.window.credit(size)):
             self._h2.increment_flow_control_window(increment)
         if data and""",
             ),
             (
                 """\
         size = event.flow_controlled_length
-        if increment := self._window.credit(size):""",
+        if increment := self.window.credit(size):""",
                 """\
         size = event.flow_controlled_length
-        known = event.stream_id in self.streams
-        if known and (increment := self._window.credit(size)):""",
+        known = self._streams.get(event.stream_id)
+        if known and (increment := self.window.credit(size)):""",
             ),
         ),
         tests=(f"{_TEST_CLIENT}test_data_that_crosses_our_reset_is_credited_to_the_connection",),
@@ -230,7 +234,7 @@ self._window.credit(size)):
         self._wire.schedule(self)
         self._wire._fill()
         if data := self._wire._h2.data_to_send():
-            await self._wire.transport.send(data)
+            await self._wire._transport.send(data)
 
     def resend""",
         tests=("packages/grpclib-anyio/tests/test_checkpoints.py",),
@@ -249,10 +253,10 @@ self._window.credit(size)):
         10,
         "the reader waits until a call has taken its messages",
         _CONNECTION,
-        right="                self._receive(data)\n",
+        right="                self._receiver.receive(data)\n",
         wrong="""\
-                self._receive(data)
-                while any(len(s._inbox.messages) > 1 for s in self.streams.values()):
+                self._receiver.receive(data)
+                while any(len(s._inbox.messages) > 1 for s in self.streams):
                     await anyio.sleep(0.01)
 """,
         tests=(f"{_TEST_RELAY}test_one_browser_that_does_not_read_holds_up_no_other",),
@@ -287,7 +291,7 @@ self._window.credit(size)):
     Mutant(
         12,
         "a lost connection wakes no call",
-        _CONNECTION,
+        _STREAMS,
         right="stream.fail(unprocessed(error) if stream in self._unsent else error.copy())",
         wrong="stream.error = error",
         tests=(f"{_TEST_WAITS}test_client",),
@@ -679,9 +683,9 @@ self._window.credit(size)):
     Mutant(
         48,
         "a connection that was lost holds whose turn it was to send",
-        _CONNECTION,
-        right="        self._sending.clear()",
-        wrong="        pass",
+        _SENDER,
+        right="        self._queue.pop(stream, None)\n",
+        wrong="",
         tests=(f"{_TEST_GARBAGE}test_stream_with_something_to_send_outlives_no_lost_connection",),
     ),
     Mutant(
@@ -800,15 +804,15 @@ self._window.credit(size)):
         57,
         "a reset is written when it is the writer's turn",
         _HTTP2,
-        right="        del queued[: self._send_nowait(queued)]\n",
+        right="        del queued[: self.try_send(queued)]\n",
         wrong="",
         tests=(f"{_TEST_RESETS}test_reset_is_on_the_wire_before_a_task_runs",),
     ),
     Mutant(
         57,
         "a call whose HEADERS a reset has taken along is made again",
-        _CONNECTION,
-        right="        if size:\n            self._unsent.clear()\n",
+        _SENDER,
+        right="        if size:\n            self._streams.mark_sent()\n",
         wrong="",
         tests=(f"{_TEST_RESETS}test_call_that_was_sent_with_a_reset_is_not_made_again",),
     ),

@@ -31,7 +31,6 @@ from harness.peer import (
     serving,
 )
 from hyperframe.frame import ContinuationFrame, HeadersFrame
-from test_http2 import none
 from trio.testing import MockClock
 
 Handling = Stream[bytes, bytes]
@@ -179,7 +178,7 @@ def settings_frame(settings: dict[int, int]) -> bytes:
 
 
 def test_settings_that_mean_nothing_are_not_kept() -> None:
-    state = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
+    state = Http2(Configuration(), client_side=True)
     known = {int(SettingCodes.MAX_CONCURRENT_STREAMS): 7}
     list(state.receive(settings_frame(known)))
     before = len(state.remote_settings)

@@ -1,6 +1,6 @@
 """A call that is ended at each of its checkpoints, at the client: nothing is torn, lost or left.
 
-See `packages/grpclib-anyio/tests/harness/every_checkpoint.py`. After each, one more call is made, on the same connection unless
+See `harness/every_checkpoint.py`. After each, one more call is made, on the same connection unless
 that is what has ended. Servers admit one call at a time, so it needs the slot of the other.
 """
 
@@ -195,7 +195,7 @@ async def test_client_call_is_cancelled_on_asyncio(
 
 def server_resets(_: Conversation) -> None:
     for connection in CONNECTIONS.on_the_servers_side:
-        for stream in list(connection.streams.values()):
+        for stream in connection.streams:
             stream.abort(TerminatedError(Status.CANCELLED, "reset"))
 
 

@@ -1,7 +1,7 @@
 """A call that is ended at each of its checkpoints, at the server: nothing is torn, lost or left.
 
-See `packages/grpclib-anyio/tests/harness/every_checkpoint.py`. The handler's clean-up has run; if the connection goes on, the next
-call is served, for which there is only the slot of the first.
+See `harness/every_checkpoint.py`. The handler's clean-up has run; if the connection goes on, the
+next call is served, for which there is only the slot of the first.
 """
 
 # pyright: reportPossiblyUnboundVariable=false

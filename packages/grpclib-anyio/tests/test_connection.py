@@ -110,7 +110,8 @@ async def test_waiter_cancelled_as_it_is_admitted_passes_the_turn_on(
             tasks.start_soon(call.run)
             await anyio.wait_all_tasks_blocked()
         (connection,) = channel._connector.connections  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - to free the slot in place
-        held = connection.streams[1]
+        held = connection.streams.get(1)
+        assert held is not None
         if cancel_first:
             calls[1].scope.cancel()
         held.release()

@@ -7,8 +7,8 @@ that reads what it is told or does not.
 Whatever comes, nothing is logged as a failure of our own, no buffer outgrows its bound, and the
 connection has either ended or waits for more; leaving it takes `close_timeout` at most.
 
-CI runs the same examples each time. `FUZZ_EXAMPLES=100000 pytest packages/grpclib-anyio/tests/test_fuzz.py`
-runs so many others in each test.
+CI runs the same examples each time. `FUZZ_EXAMPLES=100000 pytest tests/test_fuzz.py` runs that many
+others in each test.
 """
 
 import logging
@@ -314,7 +314,7 @@ def check_bounds(connection: Connection) -> None:
     assert len(frames._headers_buffer) <= CONTINUATION_BACKLOG  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     assert len(connection.streams) <= CONFIG.max_concurrent_streams
     assert len(h2.streams) <= 2 * CONFIG.max_concurrent_streams
-    for stream in connection.streams.values():
+    for stream in connection.streams:
         inbox = stream._inbox  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
         assert sum(map(len, inbox.messages)) + len(inbox._buffer) <= MAX_INBOX  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
         assert len(stream.outbox) <= CONFIG.max_outbox_size + CONFIG.max_message_size + 5

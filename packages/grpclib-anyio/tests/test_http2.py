@@ -3,9 +3,15 @@
 A test that fails after an update of h2 says that the override is no longer needed.
 """
 
+import re
+from collections.abc import Callable, Generator
+from functools import partial
+
 import pytest
 from grpclib_anyio._base.config import Configuration, for_client
-from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio._connection.http2 import Http2, check_h2_version
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
 from grpclib_anyio.testing import FrameParser
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -40,11 +46,6 @@ def pair() -> tuple[H2Connection, H2Connection]:
     return client, server
 
 
-def none(_queued: bytearray) -> int:
-    """Write nothing at once: it is all read by `data_to_send`."""
-    return 0
-
-
 def exchange(one: H2Connection, other: H2Connection) -> None:
     """Let each take in what the other has queued, until there is nothing."""
     there, back = one.data_to_send(), other.data_to_send()
@@ -77,7 +78,7 @@ def test_h2_reads_all_frames_before_it_tells_of_the_first() -> None:
 
 def test_ours_tells_of_the_good_frame_first() -> None:
     """The same bytes."""
-    ours = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
+    ours = Http2(Configuration(), client_side=True)
     server = H2Connection(H2Configuration(client_side=False))
     server.initiate_connection()
     ours.send_headers(1, REQUEST)
@@ -166,7 +167,7 @@ def test_h2_walks_over_all_streams_for_each_new_one(monkeypatch: pytest.MonkeyPa
 
 
 def test_ours_looks_at_each_stream_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = Http2(for_client(None), client_side=True, on_output=lambda: None, send_nowait=none)
+    client = Http2(for_client(None), client_side=True)
     looks = looks_at_streams(monkeypatch)
     for number in range(2000):
         client.send_headers(2 * number + 1, REQUEST)
@@ -174,7 +175,7 @@ def test_ours_looks_at_each_stream_a_few_times(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_ours_forgets_streams_that_are_over() -> None:
-    client = Http2(for_client(None), client_side=True, on_output=lambda: None, send_nowait=none)
+    client = Http2(for_client(None), client_side=True)
     for number in range(1000):
         client.send_headers(2 * number + 1, REQUEST)
         client.reset_stream(2 * number + 1)
@@ -197,13 +198,8 @@ def looks_at_streams(monkeypatch: pytest.MonkeyPatch) -> list[H2Stream]:
 def test_h2_tells_nobody_that_there_is_something_to_write() -> None:
     """Ours calls back for each frame."""
     outputs: list[bool] = []
-    ours = Http2(
-        Configuration(),
-        client_side=True,
-        on_output=lambda: outputs.append(True),
-        send_nowait=none,
-    )
-    outputs.clear()
+    ours = Http2(Configuration(), client_side=True)
+    ours.on_output = lambda: outputs.append(True)
     ours.ping(b"12345678")
     assert outputs
     assert not hasattr(H2Connection(), "on_output")
@@ -216,3 +212,37 @@ def test_h2_ignores_frames_of_unknown_type() -> None:
     frame.body_len = 6
     client.receive_data(frame.serialize())
     assert frames_queued_by(client) == []
+
+
+# -- the version --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[[str], None]]:
+    """Have another version of h2 installed."""
+
+    def install(version: str) -> None:
+        check_h2_version.cache_clear()
+        monkeypatch.setattr("h2.__version__", version)
+
+    yield install
+    check_h2_version.cache_clear()
+
+
+@pytest.mark.parametrize("version", ["4.3.0", "4.4.1", "4.4.99"])
+def test_versions_of_h2_that_are_known(installed: Callable[[str], None], version: str) -> None:
+    installed(version)
+    Channel()
+    Server([])
+
+
+@pytest.mark.parametrize("version", ["4.2.0", "4.5.0", "4.30.0", "5.0.0"])
+@pytest.mark.parametrize("make", [Channel, partial(Server, [])], ids=["channel", "server"])
+def test_versions_of_h2_that_nobody_has_looked_at(
+    installed: Callable[[str], None], make: Callable[[], object], version: str
+) -> None:
+    """Said at once, where the program makes it: not in a task, at the first connection."""
+    installed(version)
+    known = r"knows of 4\.3\.\* and 4\.4\.\* only: install one of these"
+    with pytest.raises(RuntimeError, match=rf"^h2 {re.escape(version)} is installed, .* {known}"):
+        make()

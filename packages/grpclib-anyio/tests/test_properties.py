@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any
+from unittest.mock import patch
 
 import anyio
 import trio
@@ -187,7 +188,7 @@ def check_windows(connection: Connection, peer: ScriptedPeer) -> None:
     ours, theirs = connection._h2, peer.h2  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     assert ours.inbound_flow_control_window == theirs.outbound_flow_control_window
     assert theirs.inbound_flow_control_window == ours.outbound_flow_control_window
-    owed = connection._window.owed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    owed = connection._receiver.window.owed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
     assert ours.inbound_flow_control_window + owed == WINDOW
 
 
@@ -261,12 +262,9 @@ class Handling:
     def __init__(self, visits: list[Visit]) -> None:
         self.received: dict[int, list[bytes]] = {}
         self.cleaned_up: list[int] = []
-        #: Of the latest call.
-        self.connection: Connection | None = None
         self.visits = visits
 
     async def __call__(self, stream: Stream[bytes, bytes]) -> None:
-        self.connection = cast("Connection", stream._stream._wire)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - to compare both ends
         assert stream.metadata is not None
         number = int(str(stream.metadata["visit"]))
         self.received[number] = []
@@ -377,15 +375,21 @@ async def visit_all(visits: list[Visit], windows: list[int], seed: int) -> None:
     handling = Handling([*visits, LAST])
     near, far = memory_pair()
     visitor = Visitor(far, visits, random.Random(seed))  # noqa: S311 - order and sizes
+    served: list[Connection] = []
+
+    def connect(*args: Any, **kwargs: Any) -> Connection:
+        served.append(Connection(*args, **kwargs))
+        return served[-1]
+
     async with anyio.create_task_group() as tasks:
         server = Server([Methods(both=handling)], codec=Raw(), config=CONFIG)
-        tasks.start_soon(server.serve_connection, near)
-        await visitor.start()
+        with patch("grpclib_anyio.server.Connection", connect):
+            tasks.start_soon(server.serve_connection, near)
+            await visitor.start()
         await take_turns(visitor, windows)
         visitor.visits = handling.visits
         await take_turns(visitor, [])
-        connection = handling.connection
-        assert connection is not None
+        (connection,) = served
         assert connection.is_open
         assert connection.statistics() == NOTHING
         assert sorted(handling.cleaned_up) == sorted(handling.received)

@@ -32,7 +32,6 @@ from test_fuzz import (
     frame,
     fuzzed,
 )
-from test_http2 import none
 
 WINDOW = 65_535
 CONFIG = Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)
@@ -149,17 +148,9 @@ class Subject:
         self.count = 0
         #: The connection has ended.
         self.is_over = False
-        self.h2 = Http2(
-            CONFIG,
-            client_side=role == "client",
-            on_output=lambda: None,
-            send_nowait=none,
-            on_frames=(
-                OnFrames(self._data_received, self._headers_received, self._pinged)
-                if past_h2
-                else None
-            ),
-        )
+        self.h2 = Http2(CONFIG, client_side=role == "client")
+        if past_h2:
+            self.h2.read_past(OnFrames(self._data_received, self._headers_received, self._pinged))
 
     def _data_received(self, stream_id: int, data: bytes, size: int) -> None:
         self.count += 1

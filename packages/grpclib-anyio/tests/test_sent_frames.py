@@ -13,7 +13,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypothesis import strategies as st
 from test_fuzz import fuzzed
-from test_http2 import REQUEST, RESPONSE, none
+from test_http2 import REQUEST, RESPONSE
 
 Headers = list[tuple[str, str]]
 #: What is done, to which stream, and with what.
@@ -45,12 +45,7 @@ class Subject:
 
     def __init__(self, *, client_side: bool, past_h2: bool) -> None:
         self.past_h2 = past_h2
-        self.ours = Http2(
-            Configuration(),
-            client_side=client_side,
-            on_output=lambda: None,
-            send_nowait=none,
-        )
+        self.ours = Http2(Configuration(), client_side=client_side)
         settings = H2Configuration(client_side=not client_side, validate_inbound_headers=False)
         self.peer = H2Connection(settings)
         self.peer.initiate_connection()
@@ -150,7 +145,7 @@ def test_headers_larger_than_a_frame_are_continued() -> None:
 
 def test_streams_that_are_over_are_forgotten() -> None:
     """By h2, which would keep each otherwise."""
-    ours = Http2(Configuration(), client_side=True, on_output=lambda: None, send_nowait=none)
+    ours = Http2(Configuration(), client_side=True)
     for stream_id in range(1, 1_001, 2):
         ours.send.headers(stream_id, REQUEST)
         ours.send.reset(stream_id, 8)
@@ -167,16 +162,10 @@ def test_what_is_not_written_at_once_stays_first(room: int) -> None:
         written.append(bytes(queued[:room]))
         return len(written[-1])
 
-    ours, queueing = (
-        Http2(
-            Configuration(),
-            client_side=True,
-            on_output=lambda: outputs.append(None),
-            send_nowait=send_nowait,
-        )
-        for send_nowait in (write, none)
-    )
+    ours, queueing = (Http2(Configuration(), client_side=True) for _ in range(2))
+    ours.try_send = write
     for one in (ours, queueing):
+        one.on_output = lambda: outputs.append(None)
         one.send.headers(1, REQUEST)
         outputs.clear()
         one.send.reset(1, 8)

@@ -38,6 +38,7 @@ from grpclib_anyio._call.server import Method, Services, Stream, run_call
 from grpclib_anyio._channel.tls import wrap_tls
 from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio._connection.drain import Drain
+from grpclib_anyio._connection.http2 import check_h2_version
 from grpclib_anyio._fast.trio_stream import unwrap_socket
 from grpclib_anyio._generated import complete_services, default_codec
 from grpclib_anyio._stream.stream import MessageStream
@@ -82,7 +83,11 @@ class Server:
                 codec if googleapis-common-protos is installed.
             config: grpclib's or this package's configuration.
 
+        Raises:
+            RuntimeError: this version of h2 has not been looked at.
+
         """
+        check_h2_version()
         if codec is None and status_details_codec is None and _googleapis_available():
             status_details_codec = ProtoStatusDetailsCodec()
         complete_services(handlers)

@@ -66,4 +66,4 @@ def _missing(sent: list[Frame], received: list[Frame]) -> int:
 def _owed(receiver: Connection) -> int:
     """Return what a receiver will give back as soon as it is worth a frame."""
     more = receiver._config.http2_connection_window_size - FIRST_WINDOW  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - nothing else tells
-    return receiver._window.owed - more  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    return receiver._receiver.window.owed - more  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - nothing else tells

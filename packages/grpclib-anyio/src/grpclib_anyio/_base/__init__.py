@@ -1,1 +1,1 @@
-"""What every other part uses, and what uses no other part: names, bounds, errors, the clock."""
+"""What every other part uses and what uses no other part: configuration, errors, headers, clock."""

@@ -1,4 +1,8 @@
-"""What can be set on a channel or a server: grpclib's ``Configuration`` and our bounds."""
+"""What can be set on a channel or a server: grpclib's ``Configuration`` and our bounds.
+
+For example, ``Channel(config=Configuration(max_message_size=64 * 1024))``. A channel and a server
+take grpclib's own configuration as well, and then use the defaults of what it does not have.
+"""
 
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -99,6 +103,33 @@ class Configuration(GrpclibConfiguration):
     http2_min_recv_ping_interval_without_data: float = 300.0
     #: Strikes that a server bears; one more is answered by GOAWAY(ENHANCE_YOUR_CALM).
     http2_max_ping_strikes: int = 2
+
+    # grpclib gives the settings of keepalive private names; the parts of this package read these.
+
+    @property
+    def keepalive_time(self) -> float | None:
+        """Seconds of silence after which the peer is pinged; None for never."""
+        return self._keepalive_time
+
+    @property
+    def keepalive_timeout(self) -> float:
+        """Seconds until a peer that does not answer a ping counts as gone."""
+        return self._keepalive_timeout
+
+    @property
+    def keepalive_permit_without_calls(self) -> bool:
+        """Whether the peer is pinged while no call is open."""
+        return self._keepalive_permit_without_calls
+
+    @property
+    def http2_max_pings_without_data(self) -> int:
+        """Pings after the last HEADERS or DATA that we sent; 0 for no limit."""
+        return self._http2_max_pings_without_data
+
+    @property
+    def http2_min_sent_ping_interval_without_data(self) -> float:
+        """Seconds between two such pings at least."""
+        return self._http2_min_sent_ping_interval_without_data
 
     def __post_init__(self) -> None:
         """Check the values.

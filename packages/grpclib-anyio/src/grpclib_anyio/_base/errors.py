@@ -1,8 +1,10 @@
 """HTTP/2 error codes and gRPC statuses, each in terms of the other.
 
-Every way in which the transport can end a call is a :class:`grpclib.GRPCError`, so that a
-caller needs one ``except``. Two subclasses also derive from what grpclib itself raises in the
-same place, so that code written for grpclib keeps working.
+Every way in which the transport can end a call is a :class:`grpclib.GRPCError`, so that a caller
+needs one ``except``. Two subclasses also derive from what grpclib itself raises in the same place,
+so that code written for grpclib keeps working. For example, RST_STREAM(REFUSED_STREAM) from the
+peer becomes ``UnprocessedError`` with UNAVAILABLE, which is a ``TerminatedError``, which is both a
+``GRPCError`` and grpclib's ``StreamTerminatedError``.
 """
 
 import http
@@ -65,7 +67,7 @@ class TerminatedError(GRPCError, StreamTerminatedError):
 
 
 class UnprocessedError(TerminatedError):
-    """As above, and the peer has done nothing for the call: it can be made again, whatever it does.
+    """The call ended, and the peer has done nothing for it: it can be made again, whatever it does.
 
     A channel does so once by itself, and raises this when it fails again, or when the request
     was too large to be held (``Configuration.max_retry_buffer_size``).

@@ -1,4 +1,8 @@
-"""Headers of a gRPC call: grpclib's metadata encoding, and what a transport adds to it."""
+"""Headers of a gRPC call: grpclib's metadata encoding, and what a transport adds to it.
+
+For example, ``encode_timeout(1.5)`` is ``"1500000u"``, and ``is_content_type`` finds that
+``application/grpc`` is what a protobuf codec reads.
+"""
 
 from typing import TYPE_CHECKING, Any, cast
 

@@ -1,4 +1,12 @@
-"""The one way in which a task of the transport waits for another to change something."""
+"""The one way in which a task of the transport waits for another to change something.
+
+For example, a reader of an inbox and what fills it::
+
+    while not inbox.messages:        # in the call's task
+        await received.wait()
+    inbox.feed(data)                 # in the connection's reader
+    received.notify()
+"""
 
 from grpclib_anyio._base.trio_io import Event, event
 
@@ -6,7 +14,7 @@ __all__ = ["Notify"]
 
 
 class Notify:
-    """A condition without a lock: ``notify`` wakes whoever waits at that moment.
+    """A condition without a lock: ``notify`` wakes all tasks that wait at that moment.
 
     There is no state to miss: a waiter looks at what it waits for, finds it wanting, and waits,
     with no await in between. It looks again afterwards, because more than one may have been

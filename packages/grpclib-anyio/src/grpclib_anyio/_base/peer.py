@@ -1,4 +1,7 @@
-"""The other end of a connection, as a call sees it."""
+"""The other end of a connection, as a call sees it.
+
+For example, ``stream.peer.addr()`` is ``("127.0.0.1", 40312)`` for a client on TCP.
+"""
 
 from typing import Any
 

@@ -1,7 +1,12 @@
 """How often a peer may do what costs us work and moves none of its calls forward.
 
-A leaky bucket a kind of event: each event fills it by one, and it leaks at a steady rate. So a
-burst is fine, because honest peers have bursts, and only a rate kept up without end is a flood.
+There is a leaky bucket for each kind of event. Each event fills it by one, and it leaks at a steady
+rate. A burst is fine, because honest peers have bursts. Only a rate that is kept up is a flood. For
+example, with ``Rate(per_second=10, burst=100)``::
+
+    100 events at once            allowed
+    ten more a second later       allowed: ten have leaked
+    20 events a second            allowed for ten seconds
 
 This module does no IO and knows no event loop; the caller says what time it is.
 """
@@ -13,7 +18,7 @@ __all__ = ["LeakyBucket", "Rate"]
 
 @dataclass(frozen=True)
 class Rate:
-    """So many events at once, and so many a second in the long run."""
+    """``burst`` events at once are fine, and ``per_second`` in the long run."""
 
     per_second: float
     burst: int
@@ -32,7 +37,7 @@ class LeakyBucket:
         self._since = 0.0
 
     def allow(self, now: float) -> bool:
-        """Take note of an event at ``now`` (seconds), and return whether it was permitted."""
+        """Count an event at ``now`` (seconds), and return whether it is within the rate."""
         leaked = (now - self._since) * self._rate.per_second
         self._level = max(0.0, self._level - leaked) + 1
         self._since = now

@@ -1,7 +1,7 @@
 """The clock and the events of the event loop that runs, at trio's own price when that is trio.
 
-anyio's events wrap trio's and cost as much as what they wrap, once a token; anyio's clock looks the
-loop up twice. On asyncio, anyio's are used as they are. For example::
+anyio's events wrap trio's and cost as much again, once for each token, and anyio's clock looks the
+event loop up twice. On asyncio, anyio's are used as they are. For example::
 
     changed = event()        # a trio.Event under trio, an anyio.Event under asyncio
     started = current_time() # seconds, on the clock of the loop that runs

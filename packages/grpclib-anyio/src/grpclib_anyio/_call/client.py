@@ -268,7 +268,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     async def recv_trailing_metadata(self) -> None:
         """Wait for the status; done by leaving ``async with``. Not a checkpoint if it is there."""
-        if not (self._end_sent or self._stream.remote_ended):
+        if not (self._end_sent or self._stream.state.remote_ended):
             raise ProtocolError("The request has not ended")
         if self.initial_metadata is None:
             raise ProtocolError("Initial metadata was not received")
@@ -325,7 +325,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     def _opened(self, connection: Connection, stream: MessageStream) -> None:
         self._open_stream = stream
-        stream.is_compressing = self._client.compresses
+        stream.outbox.is_compressing = self._client.compresses
         self.peer = Peer(connection.transport)
         if self._deadline is not None:
             stream.deadline = self._deadline

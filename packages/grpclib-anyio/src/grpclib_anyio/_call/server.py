@@ -97,7 +97,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         #: The client.
         self.peer = peer
         self._stream = stream
-        self._stream.is_compressing = services.compresses and accepts_gzip(
+        self._stream.outbox.is_compressing = services.compresses and accepts_gzip(
             fields.get("grpc-accept-encoding", "")
         )
         self._services = services
@@ -129,7 +129,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         if self._headers_sent:
             raise ProtocolError("Initial metadata was already sent")
         (own,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
-        encoding = [ENCODING] if self._stream.is_compressing else ()
+        encoding = [ENCODING] if self._stream.outbox.is_compressing else ()
         self._stream.send_headers([*self._response_headers(), *encoding, *encode_metadata(own)])
         self._headers_sent = True
 
@@ -251,7 +251,7 @@ async def run_call(services: Services, stream: MessageStream, peer: Peer) -> Non
             stream.release(ErrorCodes.INTERNAL_ERROR)
     finally:
         # If the client has not ended its side yet, it need not go on (RFC 9113 § 8.1).
-        stream.release(ErrorCodes.NO_ERROR if stream.local_ended else ErrorCodes.CANCEL)
+        stream.release(ErrorCodes.NO_ERROR if stream.state.local_ended else ErrorCodes.CANCEL)
 
 
 class _Call:

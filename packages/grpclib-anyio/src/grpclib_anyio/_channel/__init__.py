@@ -1,1 +1,1 @@
-"""How a client comes by a connection: addresses, attempts, backoff, and its calls' timers."""
+"""How a client gets a connection: addresses, attempts, backoff; and the timers of its calls."""

@@ -1,4 +1,11 @@
-"""How long to wait before connecting again (gRPC's connection backoff document)."""
+"""How long to wait before connecting again (gRPC's connection backoff document).
+
+For example, with an initial delay of 1 s and a limit of 120 s, before up to a
+fifth is added or taken away::
+
+    failures    1    2    3    4    5    …   11   12
+    delay (s)   1   1.6  2.6  4.1  6.6   …  110  120
+"""
 
 from collections.abc import Callable
 from random import uniform
@@ -19,7 +26,7 @@ class Backoff:
     def __init__(
         self, initial: float, limit: float, choose: Callable[[float, float], float] = uniform
     ) -> None:
-        """Start anew; the times are in seconds, ``choose`` takes a number between two."""
+        """Start with ``initial``; times are in seconds, ``choose`` takes a number between two."""
         self._initial = initial
         self._limit = limit
         self._choose = choose
@@ -32,5 +39,5 @@ class Backoff:
         return delay * self._choose(1 - _JITTER, 1 + _JITTER)
 
     def reset(self) -> None:
-        """Start anew: a connection was made."""
+        """Start with ``initial`` again: a connection was made."""
         self._current = min(self._initial, self._limit)

@@ -1,7 +1,13 @@
-"""The connection of a channel: made on first use, shared by all calls, made anew after a loss.
+"""The connection of a channel: made on first use, shared by all calls, replaced after a loss.
 
-Nothing is attempted but for a call. After an attempt that failed, the next one starts no sooner
-than the backoff from the start of that one; a loss after a success is not followed by a pause.
+Nothing is attempted without a call. After an attempt that failed, the next one starts no sooner
+than the backoff from the start of that one. A loss after a success is not followed by a pause. For
+example, calls to a server that is down, with a backoff of 1 s::
+
+    0.0 s   a call: an attempt starts, and fails. The call fails with UNAVAILABLE
+    0.3 s   a call fails with UNAVAILABLE at once, for the same reason; with ``wait_for_ready``
+            it waits
+    1.0 s   the next call may start an attempt; one that waits does
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,6 +25,7 @@ from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._channel.backoff import Backoff
 from grpclib_anyio._channel.timers import Timers
 from grpclib_anyio._connection.connection import Connection
+from grpclib_anyio._connection.http2 import check_h2_version
 from grpclib_anyio._stream.stream import MessageStream
 
 __all__ = ["Connector"]
@@ -38,7 +45,7 @@ class _Attempt:
 
 
 class Connector:
-    """Owns a task group in which connections live, and the calls' deadlines beside them.
+    """Owns a task group in which connections live, and the timers of their calls' deadlines.
 
     An async context manager. Leaving it closes every connection; see ``Connection`` for how.
     """
@@ -53,7 +60,12 @@ class Connector:
         """Prepare to ``connect`` to the server that is called ``name`` in messages.
 
         ``backoff`` is used instead of the configured one if given.
+
+        Raises:
+            RuntimeError: this version of h2 has not been looked at.
+
         """
+        check_h2_version()
         self.config = config
         self._connect = connect
         self._name = name
@@ -93,7 +105,7 @@ class Connector:
         tasks.cancel_scope.cancel()
         tasks.cancel_scope.shield = True  # bounded: what is left are connections that close
         # Not told of the body's exception, the task group does not wrap it in a group.
-        await tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - bounded: see above
+        await tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - connections that close take close_timeout at most
 
     @property
     def tasks(self) -> TaskGroup:
@@ -196,7 +208,7 @@ class Connector:
     async def _run_connection(self, transport: ByteStream, attempt: _Attempt) -> None:
         # A call of theirs that is made again comes before they have closed.
         for other in self._connections:
-            self._heed(other)
+            self._adjust_keepalive(other)
         # Shielded, because a connection must outlive its calls, which are cancelled with the
         # scope around the channel. __aexit__ closes it, and that ends both waits below.
         with anyio.CancelScope(shield=True):
@@ -207,7 +219,7 @@ class Connector:
                     await connection.wait_closed()
                 finally:
                     self._connections.discard(connection)
-                    self._heed(connection)
+                    self._adjust_keepalive(connection)
 
     async def _make_ready(self, connection: Connection, attempt: _Attempt) -> None:
         if self._tasks is None:  # closed while connecting
@@ -225,8 +237,8 @@ class Connector:
             self._attempt = None
         attempt.done.set()
 
-    def _heed(self, connection: Connection) -> None:
-        time = self.config._keepalive_time  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - grpclib's name
+    def _adjust_keepalive(self, connection: Connection) -> None:
+        time = self.config.keepalive_time
         if connection.got_too_many_pings and time is not None:
             connection.got_too_many_pings = False
             self.config = replace(self.config, _keepalive_time=2 * time)

@@ -1,4 +1,11 @@
-"""Timers that cost no task: one task sleeps for all calls of a channel."""
+"""Timers that cost no task: one task sleeps for all calls of a channel.
+
+For example, the deadline of a call, which is turned off when the call ends::
+
+    timer = timers.call_at(deadline, call.expire)    # seconds, on the clock of the event loop
+    ...
+    timer.cancel()
+"""
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
@@ -8,7 +15,7 @@ import anyio
 
 __all__ = ["Timer", "Timers"]
 
-#: So many that are off may stay in the heap, beside as many as are on.
+#: Timers that are off may stay in the heap: this many, and as many more as are on.
 _LITTER = 64
 
 

@@ -1,4 +1,8 @@
-"""The TLS handshake, for either side."""
+"""The TLS handshake, for either side.
+
+For example, ``await wrap_tls(stream, context, hostname="model.example")`` for a client and ``await
+wrap_tls(stream, context)`` for a server.
+"""
 
 import ssl
 

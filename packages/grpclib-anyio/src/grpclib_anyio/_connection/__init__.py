@@ -1,1 +1,1 @@
-"""One HTTP/2 connection, of either side: its socket, its tasks and its streams."""
+"""One HTTP/2 connection of either side: start with ``connection``, which shows the parts."""

@@ -1,12 +1,21 @@
 """How a server lets go of its connections without breaking a call (RFC 9113 § 6.8).
 
-A client may have sent a request that we have not seen when we say GOAWAY. So we say it twice: first
-that there will be an end, with the highest stream number there is, which refuses nothing; and once
-a PING has made its way to the client and back, with the number of the last stream that came.
-What comes after that is refused unprocessed, and the client may try it elsewhere.
+A client may have sent a request that we have not seen when we say GOAWAY. So we say it twice. The
+first one announces the end: it names the highest stream number there is, and refuses nothing. The
+second one follows when a PING has made its way to the client and back. It names the last stream
+that came. A request that comes after that is refused unprocessed, and the client may try it
+elsewhere. For example::
+
+    server                                  client
+    GOAWAY(2^31 - 1), PING  ──────▶
+                            ◀──────         HEADERS(7), which was on its way
+                            ◀──────         PING's answer; no new requests
+    GOAWAY(7)               ──────▶
+    the answer on stream 7  ──────▶
+                            ◀──────         closes the connection
 
 A :class:`Lifetime` does that for one connection, when it is old enough or is told to. A
-:class:`Drain` tells all of a server's.
+:class:`Drain` tells all connections of a server.
 """
 
 from collections.abc import Generator
@@ -59,9 +68,8 @@ class Lifetime:
             await self._retire()
 
     async def _retire(self) -> None:
-        self._connection.announce_goaway()
         with anyio.move_on_after(_ROUND_TRIP_TIMEOUT):
-            await self._connection.ping()
+            await self._connection.announce_goaway()
         await self._connection.retire()
         # The client closes first: it may still have to read the last answer, which a socket
         # that we close while it sends us a WINDOW_UPDATE can lose.

@@ -1,26 +1,37 @@
 """h2's state machine, with what a gRPC connection needs and h2 does not offer.
 
-Each part overrides something private to h2. That is why h2's version is bounded, and each has a
-test that says when it is no longer needed:
+For example, a client sends a request and reads what has come::
 
-- what a frame means is told before the next frame is looked at, see :meth:`Http2.receive`;
-- a frame that is too large is refused by its header. h2 would first wait for all of it, up to
-  16 MiB;
-- a GOAWAY from the peer becomes an event and nothing else. h2 would close its state machine in
-  both directions, although the streams below ``last_stream_id`` go on (RFC 9113 § 6.8);
-- no second RST_STREAM answers frames that crossed our first one on the wire;
+    h2 = Http2(config, client_side=True)
+    h2.on_output = writer.wake              # called whenever there is something to write
+    h2.send.headers(1, headers)
+    socket.send(h2.data_to_send())
+    for event in h2.receive(data):          # the first frame's events, before the second is read
+        ...
+
+Each part overrides something private to h2. That is why :func:`check_h2_version` refuses versions
+that nobody has looked at, and why each part has a test that says when it is no longer needed:
+
+- The events of a frame are given before the next frame is read, see :meth:`Http2.receive`.
+- A frame that is too large is refused by its header. h2 would first wait for all of it, up to
+  16 MiB.
+- A GOAWAY from the peer becomes an event and nothing else. h2 would close its state machine in
+  both directions, although the streams below ``last_stream_id`` go on (RFC 9113 § 6.8).
+- Frames that crossed our RST_STREAM on the wire are not answered by a second one.
 - DATA on a stream that is over becomes an event like any other. h2 would credit it to the
-  connection by a count of its own, and what each of two counts holds back adds up;
-- settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes;
-- the limit of concurrent streams is announced but not enforced here. h2 would end the whole
-  connection when a client exceeds it before it can know of it; we refuse the one stream;
-- streams that are over are looked for when their number may have doubled. h2 walks over all streams
-  for each new one: with 10,000 open ones, longer than the rest of a request takes;
-- whoever writes to the socket is told whenever there is something to write.
+  connection by a count of its own, and what each of two counts holds back adds up.
+- Settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes.
+- The limit of concurrent streams is announced and not enforced here. h2 would end the whole
+  connection when a client exceeds it before it can know of it. We refuse the one stream.
+- Streams that are over are looked for when their number may have doubled. h2 walks over all streams
+  for each new one: with 10,000 open ones, longer than the rest of a request takes.
+- The writer is told whenever there is something to write.
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
+import h2
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -41,7 +52,7 @@ from hyperframe.frame import (
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
-from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames
+from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames, has_content_length
 from grpclib_anyio._fast.sent_frames import SentFrames
 
 __all__ = ["Http2"]
@@ -54,6 +65,38 @@ _MAX_STREAM_ID = 2**31 - 1
 #: So few streams are never too many to keep when they are over.
 _LEAST_SWEEP = 64
 _KNOWN_SETTINGS = frozenset(SettingCodes)
+
+
+#: Versions of h2 whose private parts are those that are overridden here; see the tests that say so.
+_KNOWN_VERSIONS = ("4.3.", "4.4.")
+
+
+@cache
+def check_h2_version() -> None:
+    """Refuse to work with an h2 that nobody has compared with what is overridden here.
+
+    Cheap when it is called again.
+
+    Raises:
+        RuntimeError: it is another version.
+
+    """
+    if not h2.__version__.startswith(_KNOWN_VERSIONS):
+        known = " and ".join(f"{prefix}*" for prefix in _KNOWN_VERSIONS)
+        text = (
+            f"h2 {h2.__version__} is installed, and grpclib-anyio relies on private parts of h2 "
+            f"that it knows of {known} only: install one of these, or a newer grpclib-anyio"
+        )
+        raise RuntimeError(text)
+
+
+def _do_nothing() -> None:
+    """Be told of output that nobody writes."""
+
+
+def _take_nothing(_queued: bytearray) -> int:
+    """Write nothing, so that all stays queued."""
+    return 0
 
 
 class _Frames(FrameBuffer):
@@ -85,20 +128,8 @@ class _Frames(FrameBuffer):
 class Http2(H2Connection):
     """The HTTP/2 state of one connection; synchronous, does no IO."""
 
-    def __init__(
-        self,
-        config: Configuration,
-        *,
-        client_side: bool,
-        on_output: Callable[[], None],
-        send_nowait: Callable[[bytearray], int],
-        on_frames: OnFrames | None = None,
-    ) -> None:
-        """Prepare the preface and SETTINGS; ``on_output`` is called when bytes are queued.
-
-        ``send_nowait`` takes what can be written at once of what is queued, and returns its size.
-        With ``on_frames``, plain frames become calls of it and no events: see ``received_frames``.
-        """
+    def __init__(self, config: Configuration, *, client_side: bool) -> None:
+        """Queue the preface, SETTINGS and the connection's window."""
         super().__init__(
             H2Configuration(
                 client_side=client_side,
@@ -108,15 +139,21 @@ class Http2(H2Connection):
                 normalize_outbound_headers=False,
             )
         )
-        self._on_output = on_output
-        self._send_nowait = send_nowait
+        #: Called whenever bytes are queued.
+        self.on_output: Callable[[], None] = _do_nothing
+        #: Writes what can be written at once of what is queued, and returns its size in bytes.
+        self.try_send: Callable[[bytearray], int] = _take_nothing
         self.encoder = HeaderEncoder()
         self.decoder = self._decoder = HeaderDecoder()
         #: Writes the frames of calls, as h2's own methods do and in less time.
-        self.send = SentFrames(self, self._queue_bytes, self._send_bytes)
-        self._plain = on_frames and ReceivedFrames(
-            self, self._decoder, on_frames, self._queue_bytes
+        self.send = SentFrames(
+            self,
+            find=self._get_stream_by_id,
+            create=self._get_or_create_stream,
+            queue=self._queue_bytes,
+            send=self._send_bytes,
         )
+        self._plain: ReceivedFrames | None = None
         self.incoming_buffer = self._frames = _Frames(server=not client_side)
         self.local_settings = Settings(
             client=client_side,
@@ -142,6 +179,22 @@ class Http2(H2Connection):
         if more > 0:
             self.increment_flow_control_window(more)
 
+    def read_past(self, on_frames: OnFrames) -> None:
+        """Make calls of ``on_frames`` of plain frames, not events: see ``received_frames``."""
+        self._plain = ReceivedFrames(
+            self,
+            on_frames,
+            window=self._inbound_flow_control_window_manager,
+            closed_by=self._stream_closed_by,
+            decoder=self._decoder,
+            queue=self._queue_bytes,
+        )
+
+    def max_streams(self) -> int:
+        """Return how many streams the peer admits at once, as far as it has said."""
+        limit: int = self.remote_settings.max_concurrent_streams
+        return limit
+
     @property
     def queued(self) -> int:
         """Bytes of frames that wait to be written."""
@@ -149,15 +202,15 @@ class Http2(H2Connection):
 
     def _queue_bytes(self, data: bytes) -> None:
         self._data_to_send.extend(data)
-        self._on_output()
+        self.on_output()
 
     def _send_bytes(self, data: bytes) -> None:
         """Send at once what is queued, and ``data`` after it; what is not taken stays queued."""
         queued = self._data_to_send
         queued.extend(data)
-        del queued[: self._send_nowait(queued)]
+        del queued[: self.try_send(queued)]
         if queued:
-            self._on_output()
+            self.on_output()
 
     def _queue(self, frame: Frame) -> None:
         self._prepare_for_sending([frame])
@@ -236,8 +289,7 @@ class Http2(H2Connection):
     def _note_response(self, frame: HeadersFrame, event: Event) -> None:
         """Have the same headers taken past h2, but not with a length that h2 would hold DATA to."""
         stream = self.streams[frame.stream_id]
-        has_length = stream._expected_content_length is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 offers no other way
-        if isinstance(event, ResponseReceived) and not has_length:
+        if isinstance(event, ResponseReceived) and not has_content_length(stream):
             self._decoder.notes[frame.data] = event.headers
 
     def _open_streams(self, remainder: int) -> int:
@@ -253,11 +305,11 @@ class Http2(H2Connection):
         size = frame.flow_controlled_length
         received = DataReceived(stream_id=frame.stream_id, data=b"", flow_controlled_length=size)
         answer = RstStreamFrame(frame.stream_id, error_code=exc.error_code)
-        return [answer], [*events, *exc._events, received]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - as h2 does
+        return [answer], [*events, *exc._events, received]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - h2 keeps them there
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         super()._prepare_for_sending([f for f in frames if not self._is_second_reset(f)])
-        self._on_output()
+        self.on_output()
 
     def _is_second_reset(self, frame: Frame) -> bool:
         # STREAM_CLOSED is h2's answer to a frame on a stream that is over; we never send it.

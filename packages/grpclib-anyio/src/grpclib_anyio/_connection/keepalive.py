@@ -1,14 +1,17 @@
 """Keepalive of an HTTP/2 connection by PING frames (gRPC's keepalive document, gRFC A8 and A9).
 
-:class:`Pinger` finds out that a peer is gone though its socket says nothing. :class:`Strikes`
-keeps a server from being kept busy by clients that find out too often.
+:class:`Pinger` finds out that a peer is gone although its socket says nothing. For example, with
+``_keepalive_time=20`` and ``_keepalive_timeout=10``, on a connection whose peer was cut off::
+
+     0 s   the last bytes came from the peer
+    20 s   PING
+    30 s   no answer: the connection is lost, its calls fail with UNAVAILABLE
+
+:class:`Strikes` keeps a server from being kept busy by clients that ping too often.
 """
 
-# grpclib gives the settings of keepalive private names.
-# pyright: reportPrivateUsage=false
-
 from abc import abstractmethod
-from collections.abc import Callable
+from math import inf
 from typing import Protocol
 
 import anyio
@@ -33,7 +36,7 @@ class Pinged(Protocol):
         """Whether a stream is open."""
 
     @abstractmethod
-    def ping_nowait(self) -> None:
+    def send_ping(self) -> None:
         """Queue a PING frame."""
 
 
@@ -46,53 +49,47 @@ class Pinger:
         self._config = config
         self._opened = Notify()
         self._pings_without_data = 0
-        self._last_ping = float("-inf")
+        self._last_ping = -inf
 
     def data_sent(self) -> None:
-        """Take note of a HEADERS or DATA frame: the limits count pings without these."""
+        """Note that HEADERS or DATA were sent: the limits count pings without these."""
         self._pings_without_data = 0
 
     def call_opened(self) -> None:
-        """Take note of a new call: an idle connection is watched again from now on."""
+        """Note that there is a new call: an idle connection is watched again from now on."""
         self._opened.notify()
 
-    async def run(self, time: float, on_dead: Callable[[], None]) -> None:
-        """Ping after ``time`` seconds of silence; call ``on_dead`` when there is no answer.
+    async def run(self, time: float) -> None:
+        """Ping after ``time`` seconds of silence; return when the peer does not answer.
 
-        Any bytes from the peer are an answer. Returns after ``on_dead``; else until cancelled.
+        Any bytes from the peer are an answer. A checkpoint.
         """
-        while True:
+        is_alive = True
+        while is_alive:
             await self._wait_for_silence(time)
             self._last_ping = anyio.current_time()
             self._pings_without_data += 1
-            self._connection.ping_nowait()
-            await anyio.sleep(self._config._keepalive_timeout)  # noqa: SLF001 - grpclib's name
-            if self._connection.last_received < self._last_ping:
-                on_dead()
-                return
+            self._connection.send_ping()
+            await anyio.sleep(self._config.keepalive_timeout)
+            is_alive = self._connection.last_received >= self._last_ping
 
     async def _wait_for_silence(self, time: float) -> None:
+        """Wait until a ping is due and permitted; not a checkpoint if it is already."""
         since = self._connection.last_received
-        while True:
-            if not (self._connection.has_calls or self._permitted_without_calls):
+        is_due = False
+        while not is_due:
+            if not (self._connection.has_calls or self._config.keepalive_permit_without_calls):
                 await self._opened.wait()
                 since = anyio.current_time()
+            now = anyio.current_time()
             due = max(since, self._connection.last_received) + time
-            if due > anyio.current_time():
-                await anyio.sleep_until(due)
-            elif self._may_ping():
-                return
-            else:
-                await anyio.sleep(time)
-
-    @property
-    def _permitted_without_calls(self) -> bool:
-        return self._config._keepalive_permit_without_calls  # noqa: SLF001 - grpclib's name
+            is_due = due <= now and self._may_ping()
+            if not is_due:
+                await anyio.sleep_until(due if due > now else now + time)
 
     def _may_ping(self) -> bool:
-        config = self._config
-        limit = config._http2_max_pings_without_data  # noqa: SLF001 - grpclib's name
-        interval = config._http2_min_sent_ping_interval_without_data  # noqa: SLF001 - as above
+        limit = self._config.http2_max_pings_without_data
+        interval = self._config.http2_min_sent_ping_interval_without_data
         if self._pings_without_data == 0:
             return True
         return (limit == 0 or self._pings_without_data < limit) and (
@@ -108,15 +105,15 @@ class Strikes:
         self._interval = config.http2_min_recv_ping_interval_without_data
         self._limit = config.http2_max_ping_strikes
         self._count = 0
-        self._last = float("-inf")
+        self._last = -inf
 
     def data_sent(self) -> None:
         """Forgive everything: the client has a reason to ask whether we are there."""
         self._count = 0
-        self._last = float("-inf")
+        self._last = -inf
 
     def is_out(self) -> bool:
-        """Take note of a ping and return whether the client has had its last chance."""
+        """Count a ping, and return whether the client has had its last chance."""
         now = anyio.current_time()
         if now < self._last + self._interval:
             self._count += 1

@@ -1,4 +1,15 @@
-"""The streams that a peer admits at once (RFC 9113 § 5.1.2), and the queue of those who wait."""
+"""The streams that a peer admits at once (RFC 9113 § 5.1.2), and the queue of those who wait.
+
+A stream that is open takes a *slot*. A caller that finds none free waits for its *turn*, in the
+order in which callers came. A turn is not a slot: it is the right to look again, and only opening a
+stream takes the slot. So a caller that is cancelled has nothing to give back but its turn. For
+example, with a limit of one::
+
+    limit.take()             # the first caller opens a stream
+    await limit.wait()       # the second one waits …
+    limit.give_back()        # … until the first stream is closed
+    limit.take()             # and opens its own, in the same step as it is woken
+"""
 
 from collections.abc import Callable
 from itertools import islice

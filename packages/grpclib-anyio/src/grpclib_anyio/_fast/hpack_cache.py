@@ -2,10 +2,16 @@
 
 hpack looks each header up by walking over its table, tells a log that is off of each step, and does
 so for the same ten headers of each call. Here a header is written from memory once it has a number
-in the table, and a block that consists of such numbers is read from memory. What is remembered is
-forgotten whenever the table changes, for numbers count from its newest entry.
+in the table, and a block that consists of such numbers is read from memory. For example, the second
+request of a channel::
 
-Headers whose value is another with each call are kept out of the table: there they would serve no
+    (":method", "POST")              →  83         one byte, from memory
+    ("content-type", …)              →  be         one byte, from memory
+    ("grpc-timeout", "4999871u")     →  00 …       in full, and not put into the table
+
+All of it is forgotten whenever the table changes, because numbers count from its newest entry.
+
+Headers whose value differs with each call are kept out of the table. There they would serve no
 call, move all numbers, and in the end drive out what serves every call.
 """
 
@@ -23,7 +29,7 @@ _INDEXED = 0x80
 _WITHOUT_INDEXING = b"\0"
 _LENGTH_BITS = 7
 _NEW_EACH_TIME = frozenset({"grpc-timeout", "traceparent"})
-#: So many different blocks are remembered: a peer may think of many.
+#: Different blocks that are remembered; a bound, because a peer may think of many.
 _MAX_BLOCKS = 64
 
 
@@ -36,7 +42,7 @@ class HeaderEncoder(Encoder):
         #: What each header is encoded as, as long as the table stays as it is.
         self._known: dict[Any, bytes] = {}
 
-    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:  # noqa: FBT001, FBT002 - hpack's
+    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:  # noqa: FBT001, FBT002 - hpack's signature
         """Encode pairs of strings, or what else hpack takes, in their order."""
         if self.table_size_changes:
             self._known.clear()
@@ -68,7 +74,7 @@ class HeaderDecoder(Decoder):
         #: What is known of blocks beyond hpack; forgotten with the rest.
         self.notes: dict[bytes, Any] = {}
 
-    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's signature
         """Decode a block, as pairs of bytes if ``raw``.
 
         Raises:

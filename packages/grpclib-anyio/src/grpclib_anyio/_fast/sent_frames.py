@@ -1,9 +1,14 @@
 """HEADERS, DATA and RST_STREAM past h2: the sending side's fast path, all of it.
 
-h2 makes an object of a frame, with its flags and lists of it, looks for what it may have to correct
-in headers that we have made ourselves, and notes an event that nobody reads. What has to be so is
-that its state machines and windows know of each frame, and that headers are compressed in the order
-in which they are sent. That is done here as h2 does it, in the same step.
+h2 makes an object of each frame, with its flags and lists of it. It looks for what it may have to
+correct in headers that we have made ourselves, and it makes an event that nobody reads. Three
+things of that are necessary: its state machines know of each frame, its windows do, and headers are
+compressed in the order in which they are sent. They are done here as h2 does them, in one step with
+queueing the bytes. For example, a request and the reset that cancels it::
+
+    h2.send.headers(1, headers)       # queued; the writer sends them
+    h2.send.data(1, message)          # at most what both windows and one frame have room for
+    h2.send.reset(1, 8)               # written at once, with what was queued before it
 """
 
 import struct
@@ -11,7 +16,7 @@ from collections.abc import Callable
 
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.exceptions import ProtocolError
-from h2.stream import StreamInputs
+from h2.stream import H2Stream, StreamInputs
 
 from grpclib_anyio._base.headers import Headers
 
@@ -28,10 +33,22 @@ class SentFrames:
     """Writes the frames that calls are made of, for one connection."""
 
     def __init__(
-        self, h2: H2Connection, queue: Callable[[bytes], None], send: Callable[[bytes], None]
+        self,
+        h2: H2Connection,
+        *,
+        find: Callable[[int], H2Stream],
+        create: Callable[[int, AllowedStreamIDs], H2Stream],
+        queue: Callable[[bytes], None],
+        send: Callable[[bytes], None],
     ) -> None:
-        """Keep ``h2`` informed; call ``queue`` with the bytes, or ``send`` if they cannot wait."""
+        """Keep ``h2`` informed; call ``queue`` with the bytes, or ``send`` if they cannot wait.
+
+        ``find`` and ``create`` are h2's own and private ways to a stream. Both raise
+        ``ProtocolError`` for a stream that is over.
+        """
         self._h2 = h2
+        self._find = find
+        self._create = create
         self._queue = queue
         self._send = send
 
@@ -46,7 +63,7 @@ class SentFrames:
         h2.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
         _ = h2.open_outbound_streams  # asked for it, h2 forgets the streams that are over
         ids = AllowedStreamIDs(h2.config.client_side)
-        stream = h2._get_or_create_stream(stream_id, ids)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream = self._create(stream_id, ids)
         stream.state_machine.process_input(StreamInputs.SEND_HEADERS)
         flags = 0
         if end:
@@ -70,7 +87,7 @@ class SentFrames:
         """
         h2 = self._h2
         h2.state_machine.process_input(ConnectionInputs.SEND_DATA)
-        stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream = self._find(stream_id)
         stream.state_machine.process_input(StreamInputs.SEND_DATA)
         if end:
             stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
@@ -87,7 +104,7 @@ class SentFrames:
         """
         h2 = self._h2
         h2.state_machine.process_input(ConnectionInputs.SEND_RST_STREAM)
-        stream = h2._get_stream_by_id(stream_id)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as h2 does
+        stream = self._find(stream_id)
         stream.state_machine.process_input(StreamInputs.SEND_RST_STREAM)
         self._send(_frame(_RST_STREAM, 0, stream_id, code.to_bytes(4)))
 

@@ -1,6 +1,14 @@
 """Length-Prefixed-Messages (gRPC PROTOCOL-HTTP2), cut out of DATA frames and put into them.
 
-Both buffers are bounded, and a full one stops one sender only: see ``message_stream``.
+A message is its compressed flag (one byte), its length (four bytes) and its bytes. Frames know
+nothing of messages: one frame may hold several, and one message may take several frames. For
+example, an inbox that is fed two messages in two pieces::
+
+    inbox.feed(bytes.fromhex("00 00000002 6869  00 000000"))    # "hi", and a part of a prefix
+    inbox.feed(bytes.fromhex("01 21"))                          # its rest, and "!"
+    inbox.take()    # (b"hi", 7): the message, and the bytes of the window that it gives back
+
+Both buffers are bounded by their user, see ``stream``.
 """
 
 import struct
@@ -127,11 +135,13 @@ class Inbox:
 class Outbox:
     """Bytes to be sent on a stream, and how the stream ends after them."""
 
-    __slots__ = ("_buffer", "is_ending", "trailers")
+    __slots__ = ("_buffer", "is_compressing", "is_ending", "trailers")
 
     def __init__(self) -> None:
         """Start empty, with the end not in sight."""
         self._buffer = bytearray()
+        #: Messages are to be compressed before they are added, because our headers say so.
+        self.is_compressing = False
         self.is_ending = False
         self.trailers: Headers | None = None
 

@@ -1,14 +1,22 @@
 """Compressed messages: gzip, or none (gRPC compression document; PROTOCOL-HTTP2, Message-Encoding).
 
 Each side says what it can read (``grpc-accept-encoding``) and how it compresses
-(``grpc-encoding``); a flag before each message says whether that one is compressed. An encoding
-that the server does not know ends the call with UNIMPLEMENTED, one that the client did not offer
-with INTERNAL.
+(``grpc-encoding``). A flag before each message says whether that one is compressed. For example, a
+client that compresses sends these headers, and then a message that gzip makes smaller and one that
+it does not::
 
-Compressing and inflating are computation: the event loop waits for them, a few hundredths of a
+    grpc-encoding: gzip
+    grpc-accept-encoding: identity,gzip
+    01 <length> <gzip>      deflate(message)
+    00 <length> <message>   deflate(message) is None
+
+An encoding that the server does not know ends the call with UNIMPLEMENTED, one that the client did
+not offer with INTERNAL.
+
+To compress and to inflate is computation, and the event loop waits for it: a few hundredths of a
 second for a message of 4 MiB, which is all that ``max_message_size`` lets a message inflate to by
-default. What has arrived stays compressed until its call asks for it, so it is memory that the
-HTTP/2 window bounds.
+default. What has arrived stays compressed until its call asks for it, so the HTTP/2 window bounds
+the memory that it takes.
 """
 
 import zlib

@@ -2,11 +2,17 @@
 
 Two kinds of window count the same DATA bytes, and they are opened again at different times:
 
-- the **stream's** when a message is *consumed*, so that a call which does not read stops its own
-  sender and nobody else's;
-- the **connection's** on *receipt*. What is unread is bounded by the stream windows already. Were
-  it charged to the connection as well, a few calls that do not read would stop every other call,
-  and a call that is cancelled with unread bytes would have to give them back.
+- The **stream's** is opened when a message is *consumed*. A call that does not read stops its own
+  sender and nobody else's.
+- The **connection's** is opened on *receipt*. The stream windows bound what is unread already. If
+  it were charged to the connection as well, a few calls that do not read would stop every other
+  call, and a call that is cancelled with unread bytes would have to give them back.
+
+For example, a window of 100 bytes of which two messages have been consumed::
+
+    window = ReceiveWindow(100)
+    window.credit(30)    # 0: not worth a frame yet
+    window.credit(30)    # 60: send WINDOW_UPDATE(60)
 
 This module does no IO and knows no event loop.
 """
@@ -27,7 +33,7 @@ class ReceiveWindow:
         self._threshold = (size + 1) // 2
 
     def credit(self, size: int) -> int:
-        """Take note of ``size`` bytes (0 or more) that no longer occupy the window.
+        """Count ``size`` bytes (0 or more) that no longer occupy the window.
 
         Returns:
             The increment to send in a WINDOW_UPDATE now, or 0 for none.

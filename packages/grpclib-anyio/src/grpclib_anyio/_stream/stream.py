@@ -1,14 +1,25 @@
 """One gRPC call on the wire: the messages that come in and the messages that go out.
 
 A :class:`MessageStream` has two ends. The call's own task uses the awaiting one (``receive``,
-``send``); the connection's reader and writer use the other, which is plain calls throughout.
-Nothing here knows HTTP/2 frames: what has to be put on the wire is asked of a :class:`Wire`.
+``send``). The connection's reader and writer use the other, which is plain calls throughout.
+Nothing here knows HTTP/2 frames: a :class:`Wire` is asked for what has to be sent. For example, a
+unary call, with what the connection does in between on the right::
+
+    await stream.send(request, end=True)
+                                              # the writer takes it from stream.outbox
+                                              stream.headers_received(headers)
+                                              stream.data_received(data, padding=0)
+    answer = await stream.receive()
+                                              stream.trailers_received(trailers)
+                                              stream.end_received()
+    trailers = await stream.receive_trailers()
+    stream.release()
 
 Both buffers are bounded, and a full one stops one sender only:
 
-- the :class:`Inbox` by the stream's HTTP/2 window (the peer stops sending this call's messages)
-  and by the largest message allowed (the call fails);
-- the :class:`Outbox` by ``max_outbox_size`` (``send`` waits for the peer to read).
+- The :class:`Inbox` is bounded by the stream's HTTP/2 window (the peer stops sending this call's
+  messages) and by the largest message allowed (the call fails).
+- The :class:`Outbox` is bounded by ``max_outbox_size`` (``send`` waits for the peer to read).
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -25,6 +36,7 @@ from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._stream.buffers import COMPRESSED, Inbox, Outbox
 from grpclib_anyio._stream.compression import ENCODING, Compressed, deflate, inflate
 from grpclib_anyio._stream.flow_control import ReceiveWindow
+from grpclib_anyio._stream.state import StreamState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,10 +44,10 @@ if TYPE_CHECKING:
 __all__ = ["MessageStream", "Wire"]
 
 _SUCCESS: Headers = [("grpc-status", "0")]
-#: A fast peer could keep a task from ever yielding; one real checkpoint in so many messages
-#: keeps the others served and costs a fraction of a microsecond a message.
+#: A fast peer could keep a task from ever yielding. One real checkpoint in this many messages
+#: keeps the others served, and costs a fraction of a microsecond a message.
 _MESSAGES_PER_CHECKPOINT = 64
-#: Bytes compressed or inflated that count as one more of them: the event loop waits for these.
+#: Bytes compressed or inflated that count as one more message: the event loop waits for these.
 _BYTES_PER_MESSAGE = 65_536
 
 
@@ -71,15 +83,7 @@ class MessageStream:
         self.headers: Headers | None = None
         self.trailers: Headers | None = None
         self.error: GRPCError | None = None
-        self.local_ended = False
-        self.remote_ended = False
-        self.is_reset = False
-        #: Our HEADERS have been sent.
-        self.is_answered = False
-        #: Messages are sent compressed, as our headers say.
-        self.is_compressing = False
-        #: In the writer's queue.
-        self.is_sending = False
+        self.state = StreamState()
         self.outbox = Outbox()
         #: When our call expires, on the loop's clock.
         self.deadline: float | None = None
@@ -96,11 +100,6 @@ class MessageStream:
         self._sent = Notify()
         self._is_hungry = False
         self._since_checkpoint = 0
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether HTTP/2 regards the stream as closed, so that it holds no slot."""
-        return self.is_reset or (self.local_ended and self.remote_ended)
 
     # -- the call's end -------------------------------------------------------------------------
 
@@ -179,7 +178,7 @@ class MessageStream:
             self._raise_error()
             await self._sent.wait()
         self._raise_error()
-        if self.is_compressing:
+        if self.outbox.is_compressing:
             self._add_compressed(message)
         else:
             self.outbox.add(message)
@@ -188,7 +187,7 @@ class MessageStream:
 
     def resend(self, messages: "Iterable[bytes]", *, end: bool) -> None:
         """Queue what was sent on a stream that failed, beyond what an outbox holds otherwise."""
-        add = self._add_compressed if self.is_compressing else self.outbox.add
+        add = self._add_compressed if self.outbox.is_compressing else self.outbox.add
         for message in messages:
             add(message)
         self.outbox.is_ending |= end
@@ -227,7 +226,7 @@ class MessageStream:
             GRPCError: the stream failed first.
 
         """
-        while not self.local_ended:
+        while not self.state.local_ended:
             self._raise_error()
             await self._sent.wait()
 
@@ -256,7 +255,7 @@ class MessageStream:
         self._received.notify()
 
     def data_received(self, data: bytes, padding: int) -> None:
-        """Take the bytes of a DATA frame; ``padding`` bytes counted beside them."""
+        """Take the bytes of a DATA frame; ``padding`` bytes were counted with them."""
         if self._refusal is not None:
             return  # not credited, so the peer soon has to stop
         try:
@@ -278,22 +277,21 @@ class MessageStream:
         self.trailers = trailers
 
     def end_received(self) -> None:
-        """Take note that the peer sends nothing more."""
-        self.remote_ended = True
+        """Wake the call's task: the peer sends nothing more, as ``state`` says."""
         self._received.notify()
 
     def room_made(self) -> None:
-        """Take note that the writer took from the outbox, or ended the stream."""
-        if self.local_ended or len(self.outbox) < self._max_outbox_size:
+        """Wake the call's task if the outbox has room again, or the stream's end has been sent."""
+        if self.state.local_ended or len(self.outbox) < self._max_outbox_size:
             self._sent.notify()
 
     def fail(self, error: GRPCError, *, discard: bool = False) -> None:
-        """End the stream from outside: whoever waits, or will wait, is told ``error``.
+        """End the stream from outside: every task that waits, or will wait, is told ``error``.
 
         Only the first failure counts, and none does once both sides have ended. ``discard``
         also drops messages that arrived and were not received.
         """
-        if self.error is not None or (self.local_ended and self.remote_ended):
+        if self.error is not None or self.state.is_complete:
             return
         # A peer that keeps our deadline resets the stream at the same moment as we do.
         self.error = DeadlineExceededError() if self._is_late(error) else error
@@ -312,7 +310,7 @@ class MessageStream:
         while not self._inbox.messages:
             if self._refusal is not None:
                 raise again(self._refusal)
-            if self.remote_ended:
+            if self.state.remote_ended:
                 self._raise_if_truncated()
                 return False
             self._raise_error()
@@ -356,7 +354,7 @@ class MessageStream:
 
     def _credit(self, size: int) -> None:
         increment = self._window.credit(size)
-        if increment and not self.remote_ended:
+        if increment and not self.state.remote_ended:
             self._wire.open_window(self, increment)
 
     def _is_late(self, error: GRPCError) -> bool:
