@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import betterproto
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._call.server import Stream
+
+try:
+    import betterproto
+except ModuleNotFoundError as error:
+    text = "grpclib_anyio.health needs betterproto: pip install 'grpclib-anyio[betterproto]'"
+    raise ImportError(text) from error
 
 if TYPE_CHECKING:
     # betterproto's base is meant to pass for this one, but mypy takes its members for integers.
