@@ -20,11 +20,11 @@ from grpclib_anyio.betterproto.handlers import close_generators
 from grpclib_anyio.betterproto.libraries import BETTERPROTO, LIBRARIES, Library
 from grpclib_anyio.betterproto.stubs import mend_stubs
 
-__all__ = ["choose_codecs", "complete_services", "complete_stubs"]
+__all__ = ["choose_codecs", "complete_services", "complete_stubs", "installed_libraries"]
 
 
 @cache
-def _installed() -> list[Library]:
+def installed_libraries() -> list[Library]:
     """Return the libraries that are installed; a wrong version is told each time it is asked."""
     return [library for library in LIBRARIES if library.is_installed()]
 
@@ -39,7 +39,7 @@ def choose_codecs(
 
 
 def _default_codec() -> CodecBase:
-    if BETTERPROTO not in _installed():
+    if BETTERPROTO not in installed_libraries():
         return ProtoCodec()
     from grpclib_anyio.betterproto.codec import CompiledCodec  # noqa: PLC0415 - betterproto is optional
 
@@ -49,13 +49,13 @@ def _default_codec() -> CodecBase:
 @cache
 def complete_stubs(channel_type: type[Any]) -> None:
     """Have generated stubs on channels of this type end their calls in time."""
-    for library in _installed():
+    for library in installed_libraries():
         mend_stubs(library.stub_base(), channel_type)
 
 
 def complete_services(services: Iterable[object]) -> None:
     """Have generated services close the generators of their handlers in time."""
-    bases = tuple(library.service_base() for library in _installed())
+    bases = tuple(library.service_base() for library in installed_libraries())
     for service in services:
         if isinstance(service, bases):
             close_generators(service)

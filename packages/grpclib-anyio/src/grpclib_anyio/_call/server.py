@@ -122,7 +122,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
     ) -> None:
         """Wrap the stream of a request whose headers are ``fields``."""
         #: The client's metadata.
-        self.metadata: Metadata | None = None
+        self.metadata: Metadata = MultiDict()
         #: When the client gives up, if it said so.
         self.deadline: Deadline | None = None
         self.user_agent = fields.get("user-agent")

@@ -309,12 +309,12 @@ def _mended(stub: type[Any]) -> type[Any]:
     return type(stub.__name__, (stub,), {**body, **names, "__doc__": stub.__doc__})
 
 
-def mend_stubs(stub_base: type[Any], channel_type: type[Any]) -> None:
+def mend_stubs(stub_base: Any, channel_type: type[Any]) -> None:
     """Have the stubs of a library use the helpers of this module on channels of a type.
 
-    Replaces the constructor of ``stub_base``, the ``ServiceStub`` of the library.
+    Replaces the constructor of ``stub_base``, the library's class ``ServiceStub``.
     """
-    construct = stub_base.__init__
+    construct: Callable[..., None] = stub_base.__init__
 
     @wraps(construct)
     def construct_mended(self: Any, channel: Any, **options: Any) -> None:
