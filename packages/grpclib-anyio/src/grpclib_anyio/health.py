@@ -68,7 +68,7 @@ class HealthCheckRequest(betterproto.Message):
 class HealthCheckResponse(betterproto.Message):
     """The answer, or one of the answers to ``Watch``."""
 
-    status: ServingStatus = betterproto.enum_field(1)  # noqa: RUF009 - a dataclass field
+    status: ServingStatus = betterproto.enum_field(1)  # noqa: RUF009 - how betterproto declares a field
 
 
 @dataclass(eq=False, repr=False)
@@ -80,7 +80,7 @@ class HealthListRequest(betterproto.Message):
 class HealthListResponse(betterproto.Message):
     """The answer to ``List``: each service that has a status, by its full name."""
 
-    statuses: dict[str, HealthCheckResponse] = betterproto.map_field(
+    statuses: dict[str, HealthCheckResponse] = betterproto.map_field(  # noqa: RUF009 - how betterproto declares a field
         1, betterproto.TYPE_STRING, betterproto.TYPE_MESSAGE
     )
 
