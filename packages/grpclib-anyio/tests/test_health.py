@@ -14,13 +14,21 @@ from grpclib.client import UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
 from grpclib_anyio.client import Channel
-from grpclib_anyio.health import Health, HealthCheckRequest, HealthCheckResponse, ServingStatus
+from grpclib_anyio.health import (
+    Health,
+    HealthCheckRequest,
+    HealthCheckResponse,
+    HealthListRequest,
+    HealthListResponse,
+    ServingStatus,
+)
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelFor
 
 pytestmark = pytest.mark.anyio
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+LIST = "/grpc.health.v1.Health/List"
 SERVICE = "ai.AIService"
 #: Seconds that a call of grpcio's may take.
 PATIENCE = 10.0
@@ -88,6 +96,35 @@ async def test_all_services_at_once() -> None:
     async with ChannelFor([health]) as channel:
         health.set_all(NOT_SERVING)
         assert [await check(channel, name) for name in ("", SERVICE)] == [NOT_SERVING] * 2
+
+
+# -- List -----------------------------------------------------------------------------------------
+
+
+async def list_all(channel: Channel) -> dict[str, ServingStatus]:
+    method: Any = UnaryUnaryMethod(channel, LIST, HealthListRequest, HealthListResponse)
+    reply: HealthListResponse = await method(HealthListRequest())
+    return {name: status.status for name, status in reply.statuses.items()}
+
+
+async def test_list_tells_every_status() -> None:
+    """Also the one that is zero, and that of the server, whose name is empty."""
+    health = Health({"": SERVING, SERVICE: NOT_SERVING, "new": UNKNOWN})
+    async with ChannelFor([health]) as channel:
+        assert await list_all(channel) == {"": SERVING, SERVICE: NOT_SERVING, "new": UNKNOWN}
+        health.shutdown()
+        assert set((await list_all(channel)).values()) == {NOT_SERVING}
+
+
+async def test_list_is_bounded() -> None:
+    """health.proto allows for a hundred."""
+    health = Health({str(number): SERVING for number in range(100)})
+    async with ChannelFor([health]) as channel:
+        assert len(await list_all(channel)) == 100
+        health.set("one more", SERVING)
+        with pytest.raises(GRPCError, match="more than 100 services") as caught:
+            await list_all(channel)
+        assert caught.value.status is Status.RESOURCE_EXHAUSTED
 
 
 # -- Watch ----------------------------------------------------------------------------------------
@@ -193,6 +230,7 @@ async def test_methods_have_their_standard_names() -> None:  # noqa: ASYNC124 - 
     mapping: Any = Health().__mapping__()
     assert {name: tuple(handler)[1:] for name, handler in mapping.items()} == {
         CHECK: (Cardinality.UNARY_UNARY, HealthCheckRequest, HealthCheckResponse),
+        LIST: (Cardinality.UNARY_UNARY, HealthListRequest, HealthListResponse),
         WATCH: (Cardinality.UNARY_STREAM, HealthCheckRequest, HealthCheckResponse),
     }
 
@@ -258,3 +296,27 @@ async def test_grpcio_watches() -> None:
                 health.set(SERVICE, status)
             assert await anyio.to_thread.run_sync(next, answer) == status
         answer.cancel()
+
+
+async def test_grpcio_lists() -> None:
+    """With the messages of grpcio's own health package."""
+    messages = pytest.importorskip("grpc_health.v1.health_pb2")
+    health = Health({"": SERVING, SERVICE: NOT_SERVING})
+    async with asked_by_grpcio(health) as channel:
+        call: Any = channel.unary_unary(
+            LIST,
+            request_serializer=messages.HealthListRequest.SerializeToString,
+            response_deserializer=messages.HealthListResponse.FromString,
+        )
+
+        def ask() -> dict[str, int]:
+            answer = call(messages.HealthListRequest(), timeout=PATIENCE)
+            return {name: reply.status for name, reply in answer.statuses.items()}
+
+        assert await anyio.to_thread.run_sync(ask) == {"": SERVING, SERVICE: NOT_SERVING}
+        for number in range(100):
+            health.set(str(number), SERVING)
+        with pytest.raises(grpc.RpcError) as caught:
+            await anyio.to_thread.run_sync(ask)
+        error: Any = caught.value
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED

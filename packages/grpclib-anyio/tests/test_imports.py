@@ -1,14 +1,17 @@
 """Which part of the package may import which: one way, and a list of nevers."""
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import grpclib_anyio
 import pytest
 
 PACKAGE = Path(grpclib_anyio.__file__).parent
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
 
 #: Folders in the order of the wire; those of a level know nothing of each other. A module of the
@@ -73,18 +76,38 @@ def test_flow_control_imports_nothing_at_all() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_the_folder_for_betterproto_imports_it(module: str) -> None:
-    uses = any(name.split(".")[0] == "betterproto" for name in imported(module))
+    libraries = {"betterproto", "betterproto2"}
+    uses = any(name.split(".")[0] in libraries for name in imported(module))
     assert not uses or module.startswith("betterproto/") or module == "health.py"
 
 
+def test_everything_that_is_imported_is_declared() -> None:
+    """As a dependency, or for those who install betterproto's extra."""
+    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["betterproto"]]
+    declared = {re.split(r"[^\w-]", requirement)[0] for requirement in needed}
+    used = {name.split(".")[0] for module in MODULES for name in imported(module)}
+    assert used - sys.stdlib_module_names - {PACKAGE.name} == declared
+
+
+def run(code: str) -> None:
+    """Run a program in a Python of its own; what it prints is an error."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
 def test_importing_it_leaves_betterproto_alone() -> None:
-    code = "import sys, grpclib_anyio, grpclib_anyio.client, grpclib_anyio.server; "
-    code += "sys.exit('betterproto' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run(
+        "import sys, grpclib_anyio, grpclib_anyio.client, grpclib_anyio.server\n"
+        "import grpclib_anyio.testing, grpclib_anyio.betterproto\n"
+        "assert not {'betterproto', 'betterproto2'} & set(sys.modules)"
+    )
 
 
 def test_nothing_of_the_relay_is_needed() -> None:
-    code = "import sys, grpclib_anyio.client, grpclib_anyio.health, grpclib_anyio.testing\n"
-    code += "never = 'quart', 'hypercorn', 'pydantic', 'structlog', 'relay_common'\n"
-    code += "sys.exit(any(name in sys.modules for name in never))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run(
+        "import sys, grpclib_anyio.client, grpclib_anyio.health, grpclib_anyio.testing\n"
+        "never = {'quart', 'hypercorn', 'pydantic', 'structlog', 'relay_common'}\n"
+        "assert not never & set(sys.modules)"
+    )

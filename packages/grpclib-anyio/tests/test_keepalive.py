@@ -32,7 +32,7 @@ TIME, TIMEOUT = 20.0, 10.0
 
 
 def keepalive(**more: Any) -> Configuration:
-    return Configuration(_keepalive_time=TIME, _keepalive_timeout=TIMEOUT, **more)
+    return Configuration(keepalive_time=TIME, keepalive_timeout=TIMEOUT, **more)
 
 
 class Pings:
@@ -64,7 +64,7 @@ async def waiting_call(config: Configuration) -> AsyncGenerator[tuple[Call, Scri
 async def test_ping_comes_after_silence_with_a_call_open(autojump_clock: MockClock) -> None:
     """The last bytes came at 5 s: a ping at 25 s exactly, and its answer restarts the count."""
     del autojump_clock
-    config = keepalive(_http2_min_sent_ping_interval_without_data=1.0)
+    config = keepalive(http2_min_sent_ping_interval_without_data=1.0)
     async with waiting_call(config) as (_, peer, _), anyio.create_task_group() as tasks:
         pings = Pings()
         await anyio.sleep(5)
@@ -109,10 +109,10 @@ async def test_no_ping_without_calls(autojump_clock: MockClock) -> None:
 
 
 async def test_ping_without_calls_where_permitted(autojump_clock: MockClock) -> None:
-    """`_keepalive_permit_without_calls`."""
+    """`keepalive_permit_without_calls`."""
     del autojump_clock
     network = Network()
-    async with channel_to(network, keepalive(_keepalive_permit_without_calls=True)) as channel:
+    async with channel_to(network, keepalive(keepalive_permit_without_calls=True)) as channel:
         await completes(network, channel)
         async with anyio.create_task_group() as tasks:
             pings = Pings()

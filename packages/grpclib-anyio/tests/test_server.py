@@ -603,7 +603,7 @@ class ContextManager(Generating):
     """Returns an async context manager over the messages, which may hold a task group."""
 
     @asynccontextmanager
-    async def generate(  # type: ignore[override] # what make_safe adds to betterproto's contract
+    async def generate(  # type: ignore[override] # what close_generators adds to betterproto's contract
         self, generate_request: GenerateRequest
     ) -> AsyncGenerator[AsyncIterator[GenerateResponse]]:
         async with anyio.create_task_group() as tasks:

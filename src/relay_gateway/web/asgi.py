@@ -49,10 +49,10 @@ _TO_MODEL = Configuration(
     initial_backoff=0.0,
     max_backoff=0.0,
     close_timeout=0.5,  # a process that stops has a second for all that follows its drain
-    _keepalive_time=20.0,
-    _keepalive_timeout=10.0,
-    _http2_max_pings_without_data=0,
-    _http2_min_sent_ping_interval_without_data=20.0,
+    keepalive_time=20.0,
+    keepalive_timeout=10.0,
+    http2_max_pings_without_data=0,
+    http2_min_sent_ping_interval_without_data=20.0,
 )
 #: Bytes of JSON for each byte of a prompt (``\\u0000`` is a character), and for the other fields.
 _JSON_GROWTH, _JSON_REST = 6, 4096

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from anyio.abc import ByteStream
 from grpclib.client import (
+    ServiceMethod,
     StreamStreamMethod,
     StreamUnaryMethod,
     UnaryStreamMethod,
     UnaryUnaryMethod,
 )
 from grpclib.config import Configuration as GrpclibConfiguration
-from grpclib.const import Cardinality
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.encoding.proto import (
-    ProtoStatusDetailsCodec,
-    _googleapis_available,  # pyright: ignore[reportPrivateUsage] - nothing else tells
-)
-from grpclib.events import _DispatchChannelEvents  # pyright: ignore[reportPrivateUsage] - as above
+from grpclib.events import _DispatchChannelEvents  # pyright: ignore[reportPrivateUsage] - grpclib exports no other
 from grpclib.metadata import (
     Deadline,
     _MetadataLike,  # pyright: ignore[reportPrivateUsage] - the type of a public argument
@@ -31,12 +28,14 @@ from grpclib.metadata import (
 from multidict import MultiDict
 
 from grpclib_anyio._base.config import for_client
+from grpclib_anyio._base.errors import GRPCError
 from grpclib_anyio._base.trio_io import current_time
 from grpclib_anyio._call.client import Client, Stream
 from grpclib_anyio._channel.address import Address
 from grpclib_anyio._channel.connector import Connector
 from grpclib_anyio._connection.connection import ConnectionStatistics
-from grpclib_anyio._generated import complete_stubs, default_codec
+from grpclib_anyio._generated import choose_codecs, complete_stubs
+from grpclib_anyio._grpclib import warn_of_loop
 
 if TYPE_CHECKING:
     # What generated stubs and grpclib's method classes say that they take.
@@ -45,7 +44,12 @@ else:
     _GrpclibChannel = object
 
 __all__ = [
+    "Cardinality",
     "Channel",
+    "GRPCError",
+    "Handler",
+    "ServiceMethod",
+    "Status",
     "Stream",
     "StreamStreamMethod",
     "StreamUnaryMethod",
@@ -73,6 +77,7 @@ class Channel(_GrpclibChannel):
         host: str | None = None,
         port: int | None = None,
         *,
+        loop: object = None,
         path: str | None = None,
         ssl: bool | ssl_module.SSLContext | ssl_module.DefaultVerifyPaths | None = None,
         codec: CodecBase | None = None,
@@ -84,23 +89,26 @@ class Channel(_GrpclibChannel):
         Args:
             host: the server's name or address, 127.0.0.1 if not given.
             port: the server's port, 50051 if not given.
+            loop: deprecated and ignored; the channel runs on the loop that ``async with`` runs on.
             path: the path of a unix socket, instead of host and port.
             ssl: True for TLS with the usual certificate authorities, or a context, or where
                 the authorities' certificates are.
-            codec: encodes messages; ``CompiledCodec`` if not given.
-            status_details_codec: decodes ``grpc-status-details-bin``; grpclib's with grpclib's
-                codec if googleapis-common-protos is installed.
+            codec: encodes messages; if not given, ``CompiledCodec`` where betterproto is
+                installed, and grpclib's ``ProtoCodec`` where it is not.
+            status_details_codec: decodes ``grpc-status-details-bin``; grpclib's if neither this
+                nor ``codec`` is given and googleapis-common-protos is installed.
             config: grpclib's or this package's configuration.
 
         Raises:
             ValueError: both a path and a host or port are given.
+            RuntimeError: betterproto is installed in a version that is not known here.
 
         """
+        warn_of_loop(loop)
         if path is not None and (host is not None or port is not None):
             text = "A path cannot be combined with a host or a port"
             raise ValueError(text)
-        if codec is None and status_details_codec is None and _googleapis_available():
-            status_details_codec = ProtoStatusDetailsCodec()
+        codec, status_details_codec = choose_codecs(codec, status_details_codec)
         settings = for_client(config)
         address = Address(
             host or "127.0.0.1",
@@ -117,7 +125,7 @@ class Channel(_GrpclibChannel):
             self._connector,
             "http" if address.ssl is None else "https",
             _authority(address),
-            codec or default_codec(),
+            codec,
             status_details_codec,
             self.__dispatch__,
             compresses=settings.compression is not None,

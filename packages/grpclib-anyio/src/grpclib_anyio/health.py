@@ -1,19 +1,28 @@
 """The standard health service, ``grpc.health.v1`` (gRPC's health checking document).
 
 One more service to give to a :class:`~grpclib_anyio.server.Server`; load balancers and
-orchestrators ask it. Statuses are set by the program. ``""`` stands for the server as a whole.
+orchestrators ask it. Statuses are set by the program. ``""`` stands for the server as a whole::
+
+    health = Health({"": ServingStatus.SERVING, "ai.AIService": ServingStatus.SERVING})
+    server = Server([service, health])
+    health.set("ai.AIService", ServingStatus.NOT_SERVING)
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import betterproto
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._call.server import Stream
+
+try:
+    import betterproto
+except ModuleNotFoundError as error:
+    text = "grpclib_anyio.health needs betterproto: pip install 'grpclib-anyio[betterproto]'"
+    raise ImportError(text) from error
 
 if TYPE_CHECKING:
     # betterproto's base is meant to pass for this one, but mypy takes its members for integers.
@@ -21,7 +30,21 @@ if TYPE_CHECKING:
 else:
     _Enum = betterproto.Enum
 
-__all__ = ["Health", "HealthCheckRequest", "HealthCheckResponse", "ServingStatus"]
+__all__ = [
+    "Health",
+    "HealthCheckRequest",
+    "HealthCheckResponse",
+    "HealthListRequest",
+    "HealthListResponse",
+    "ServingStatus",
+]
+
+#: ``List`` has no pages: the comment on it in health.proto says that an answer which would name
+#: more services is refused.
+_MAX_LISTED = 100
+
+
+_Request = TypeVar("_Request")
 
 
 class ServingStatus(_Enum):
@@ -45,7 +68,21 @@ class HealthCheckRequest(betterproto.Message):
 class HealthCheckResponse(betterproto.Message):
     """The answer, or one of the answers to ``Watch``."""
 
-    status: ServingStatus = betterproto.enum_field(1)  # noqa: RUF009 - a dataclass field
+    status: ServingStatus = betterproto.enum_field(1)  # noqa: RUF009 - how betterproto declares a field
+
+
+@dataclass(eq=False, repr=False)
+class HealthListRequest(betterproto.Message):
+    """Asks for all services."""
+
+
+@dataclass(eq=False, repr=False)
+class HealthListResponse(betterproto.Message):
+    """The answer to ``List``: each service that has a status, by its full name."""
+
+    statuses: dict[str, HealthCheckResponse] = betterproto.map_field(  # noqa: RUF009 - how betterproto declares a field
+        1, betterproto.TYPE_STRING, betterproto.TYPE_MESSAGE
+    )
 
 
 class Health:
@@ -73,7 +110,7 @@ class Health:
         self._changed.notify()
 
     def shutdown(self) -> None:
-        """Have every service be NOT_SERVING for good, and end the calls of those who watch.
+        """Have every service be NOT_SERVING from now on, and end the calls of those who watch.
 
         For a server that is being drained: it would wait for them.
         """
@@ -82,17 +119,26 @@ class Health:
 
     async def check(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Answer with a service's status; NOT_FOUND if there is no such service."""
-        status = self._statuses.get(await _service(stream))
+        status = self._statuses.get((await _request(stream)).service)
         if status is None:
             raise GRPCError(Status.NOT_FOUND, "Unknown service")
         await stream.send_message(HealthCheckResponse(status=status))
+
+    async def list(self, stream: Stream[HealthListRequest, HealthListResponse]) -> None:
+        """Answer with the status of every service; RESOURCE_EXHAUSTED if they are more than 100."""
+        await _request(stream)
+        if len(self._statuses) > _MAX_LISTED:
+            text = f"There are more than {_MAX_LISTED} services: ask for each of them"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
+        statuses = {name: HealthCheckResponse(status) for name, status in self._statuses.items()}
+        await stream.send_message(HealthListResponse(statuses))
 
     async def watch(self, stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> None:
         """Answer with a service's status now and whenever it changes, until cancelled.
 
         Or until :meth:`shutdown`: then with a last answer.
         """
-        service = await _service(stream)
+        service = (await _request(stream)).service
         told = None
         while True:
             status = self._statuses.get(service, ServingStatus.SERVICE_UNKNOWN)
@@ -109,15 +155,17 @@ class Health:
 
     def __mapping__(self) -> dict[str, Handler]:
         """Name the methods, as generated services do."""
-        types = (HealthCheckRequest, HealthCheckResponse)
+        one = (HealthCheckRequest, HealthCheckResponse)
+        all_ = (HealthListRequest, HealthListResponse)
         return {
-            "/grpc.health.v1.Health/Check": Handler(self.check, Cardinality.UNARY_UNARY, *types),
-            "/grpc.health.v1.Health/Watch": Handler(self.watch, Cardinality.UNARY_STREAM, *types),
+            "/grpc.health.v1.Health/Check": Handler(self.check, Cardinality.UNARY_UNARY, *one),
+            "/grpc.health.v1.Health/List": Handler(self.list, Cardinality.UNARY_UNARY, *all_),
+            "/grpc.health.v1.Health/Watch": Handler(self.watch, Cardinality.UNARY_STREAM, *one),
         }
 
 
-async def _service(stream: Stream[HealthCheckRequest, HealthCheckResponse]) -> str:
+async def _request(stream: Stream[_Request, Any]) -> _Request:
     request = await stream.recv_message()
     if request is None:
         raise GRPCError(Status.INTERNAL, "No request")
-    return request.service
+    return request

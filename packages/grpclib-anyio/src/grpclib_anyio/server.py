@@ -15,51 +15,60 @@ the deadline that the client sent, and with the server. Its clean-up has run whe
 its connection is closed only after that.
 """
 
-import errno
 import logging
+import socket
 import ssl as ssl_module
-from collections.abc import Collection, Sequence
-from typing import cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import anyio
-from anyio.abc import ByteStream, SocketAttribute, SocketListener, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, SocketListener, TaskGroup, TaskStatus
 from grpclib._typing import IServable
 from grpclib.config import Configuration as GrpclibConfiguration
+from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.encoding.proto import (
-    ProtoStatusDetailsCodec,
-    _googleapis_available,  # pyright: ignore[reportPrivateUsage] - nothing else tells
-)
-from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivateUsage] - as above
+from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivateUsage] - grpclib exports no other
 
 from grpclib_anyio._base.config import for_server
+from grpclib_anyio._base.errors import GRPCError
 from grpclib_anyio._base.peer import Peer
-from grpclib_anyio._call.server import Method, Services, Stream, run_call
+from grpclib_anyio._call.server import Method, Services, Stream, current_call, request_handler
 from grpclib_anyio._channel.tls import wrap_tls
 from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio._connection.drain import Drain
 from grpclib_anyio._connection.http2 import check_h2_version
 from grpclib_anyio._fast.trio_stream import unwrap_socket
-from grpclib_anyio._generated import complete_services, default_codec
+from grpclib_anyio._generated import choose_codecs, complete_services
+from grpclib_anyio._grpclib import NotStarted, warn_of_loop
+from grpclib_anyio._listen import (
+    DEFAULT_BACKLOG,
+    BoundAddress,
+    ListenOptions,
+    accept,
+    bound_address,
+    listen,
+)
 from grpclib_anyio._stream.stream import MessageStream
 
-__all__ = ["BoundAddress", "Server", "Stream"]
+__all__ = [
+    "BoundAddress",
+    "Cardinality",
+    "GRPCError",
+    "Handler",
+    "Server",
+    "Status",
+    "Stream",
+    "current_call",
+    "request_handler",
+]
 
-#: Host and port, or the path of a unix socket.
-BoundAddress = tuple[str, int] | str
-
-#: The process or the system has no descriptors or buffers left for one more connection.
-_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_SHORTAGE_PAUSE = 0.1
-#: The client was gone before it was accepted (accept(2)).
-_CONNECTION_ERRORS = frozenset({errno.ECONNABORTED, errno.EPROTO, errno.EPERM})
 _HANDSHAKE_TIMEOUT = 20.0
 _CLOSE_TIMEOUT = 1.0
 
 _log = logging.getLogger("grpclib_anyio")
 
 
-class Server:
+class Server(NotStarted):
     """Serves the methods of some services on TCP or on a unix socket.
 
     What a handler raises becomes its call's status: ``GRPCError`` as it is, anything else UNKNOWN
@@ -70,6 +79,7 @@ class Server:
         self,
         handlers: Collection[IServable],
         *,
+        loop: object = None,
         codec: CodecBase | None = None,
         status_details_codec: StatusDetailsCodecBase | None = None,
         config: GrpclibConfiguration | None = None,
@@ -78,29 +88,32 @@ class Server:
 
         Args:
             handlers: services, instances of generated base classes.
-            codec: decodes and encodes messages; ``CompiledCodec`` if not given.
-            status_details_codec: encodes ``grpc-status-details-bin``; grpclib's with grpclib's
-                codec if googleapis-common-protos is installed.
+            loop: deprecated and ignored; the server runs on the loop that :meth:`serve` runs on.
+            codec: decodes and encodes messages; if not given, ``CompiledCodec`` where betterproto
+                is installed, and grpclib's ``ProtoCodec`` where it is not.
+            status_details_codec: encodes ``grpc-status-details-bin``; grpclib's if neither this
+                nor ``codec`` is given and googleapis-common-protos is installed.
             config: grpclib's or this package's configuration.
 
         Raises:
-            RuntimeError: this version of h2 has not been looked at.
+            TypeError: a service has something else than a ``Handler`` for a method.
+            RuntimeError: h2 or betterproto is installed in a version that is not known here.
 
         """
         check_h2_version()
-        if codec is None and status_details_codec is None and _googleapis_available():
-            status_details_codec = ProtoStatusDetailsCodec()
+        warn_of_loop(loop)
         complete_services(handlers)
+        codec, status_details_codec = choose_codecs(codec, status_details_codec)
         self.__dispatch__ = _DispatchServerEvents()
         self._config = for_server(config)
         self._drain = Drain()
         self._services = Services(
             {
-                name: Method._make(method)
+                route: method
                 for service in handlers
-                for name, method in service.__mapping__().items()
+                for route, method in _methods(service.__mapping__())
             },
-            codec or default_codec(),
+            codec,
             status_details_codec,
             self.__dispatch__,
             compresses=self._config.compression is not None,
@@ -113,6 +126,10 @@ class Server:
         *,
         path: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
+        sock: socket.socket | None = None,
+        family: socket.AddressFamily = socket.AF_UNSPEC,
+        backlog: int = DEFAULT_BACKLOG,
+        reuse_port: bool = False,
         task_status: TaskStatus[Sequence[BoundAddress]] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Listen, and serve until cancelled.
@@ -127,21 +144,24 @@ class Server:
             port: the port to listen on, any free one if 0, 50051 if not given.
             path: the path of a unix socket to make, instead of host and port.
             ssl: a context for TLS, with ALPN for ``h2`` set.
+            sock: a bound stream socket, TCP or unix, instead of an address. The server makes it
+                listen and closes it in the end.
+            family: ``AF_INET`` or ``AF_INET6`` for only these addresses of the host.
+            backlog: how many connections may wait to be accepted, see listen(2).
+            reuse_port: other sockets may listen on the same port (``SO_REUSEPORT``, socket(7)).
             task_status: is told the addresses once connections are accepted.
 
         Raises:
             OSError: the address is in use or not to be had.
-            ValueError: both a path and a host or port are given.
+            ValueError: two places to listen at are given, or an option that has no meaning there.
 
         """
-        if path is not None and (host is not None or port is not None):
-            text = "A path cannot be combined with a host or a port"
-            raise ValueError(text)
-        listeners = await _listen(host, port, path)
+        options = ListenOptions(host, port, path, sock, family, backlog, reuse_port)
+        listeners = await listen(options)
         async with anyio.create_task_group() as tasks:
             for listener in listeners:
                 tasks.start_soon(self._accept, listener, ssl, tasks)
-            task_status.started([_address(listener) for listener in listeners])
+            task_status.started([bound_address(listener) for listener in listeners])
 
     def drain(self, grace: float) -> None:
         """Take no new connections and calls, and let :meth:`serve` return when all are over.
@@ -163,7 +183,7 @@ class Server:
             async with anyio.create_task_group() as handlers:
 
                 def start(stream: MessageStream) -> None:
-                    handlers.start_soon(run_call, self._services, stream, peer)
+                    handlers.start_soon(request_handler, self._services, stream, peer)
 
                 connection.on_request = start
                 try:
@@ -179,7 +199,7 @@ class Server:
         try:
             with self._drain.opening():
                 while True:
-                    transport = await _accept_one(listener)
+                    transport = await accept(listener)
                     tasks.start_soon(self._serve_socket, transport, ssl)
         finally:
             with anyio.move_on_after(_CLOSE_TIMEOUT, shield=True):
@@ -199,37 +219,12 @@ class Server:
         raise ConnectionAbortedError("the server is being drained")
 
 
-async def _listen(host: str | None, port: int | None, path: str | None) -> Sequence[SocketListener]:
-    if path is not None:
-        return [await anyio.create_unix_listener(path)]
-    tcp = await anyio.create_tcp_listener(
-        local_host=host, local_port=50051 if port is None else port
-    )
-    return cast("Sequence[SocketListener]", tcp.listeners)  # which anyio types by what they accept
-
-
-def _address(listener: SocketListener) -> BoundAddress:
-    return listener.extra(SocketAttribute.local_address)
-
-
-async def _accept_one(listener: SocketListener) -> ByteStream:
-    while True:
-        try:
-            return await listener.accept()
-        except (OSError, anyio.BrokenResourceError) as error:
-            # anyio raises the one on asyncio and the other on trio.
-            reason = error if isinstance(error, OSError) else error.__cause__
-            await _recover_from_accept_error(reason)
-
-
-async def _recover_from_accept_error(reason: BaseException | None) -> None:
-    """Get over an accept that failed for this connection, or for want of descriptors."""
-    number = reason.errno if isinstance(reason, OSError) else None
-    if number in _SHORTAGES:
-        _log.warning("Cannot accept a connection: %s; trying again", reason)
-        await anyio.sleep(_SHORTAGE_PAUSE)
-    elif number not in _CONNECTION_ERRORS:
-        raise reason or anyio.BrokenResourceError
+def _methods(mapping: Mapping[str, Any]) -> Sequence[tuple[str, Method]]:
+    for route, handler in mapping.items():
+        if not isinstance(handler, Handler):
+            kind = type(handler).__name__
+            raise TypeError(f"{route} is mapped to {kind!r}, and not to a grpclib.const.Handler")
+    return [(route, Method(*handler)) for route, handler in mapping.items()]
 
 
 async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:

@@ -22,7 +22,7 @@ from grpclib.client import (
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib_anyio._base.config import Configuration
-from grpclib_anyio.betterproto.handlers import make_safe
+from grpclib_anyio.betterproto.handlers import close_generators
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from interop.contract import (
     GENERATE,
@@ -90,7 +90,9 @@ async def grpclib_server(endpoint: Endpoint, witness: Witness) -> AsyncGenerator
 async def _grpclib_server(endpoint: Endpoint, witness: Witness) -> AsyncGenerator[Endpoint, None]:
     services: list[IServable] = [TokenService(witness), EchoService(witness)]
     for service in services:
-        make_safe(service)  # else a cancelled handler's clean-up waits for the garbage collector
+        close_generators(
+            service
+        )  # else a cancelled handler's clean-up waits for the garbage collector
     server = grpclib.server.Server(services, status_details_codec=RawDetails())
     security = endpoint.security
     context = None if security is None else security.server_context()

@@ -106,7 +106,7 @@ PING_INTERVAL = 0.05
 ANSWER_TIMEOUT = 0.3
 SILENCE = 5 * ANSWER_TIMEOUT
 
-EAGER = Configuration(_keepalive_time=PING_INTERVAL, _keepalive_timeout=ANSWER_TIMEOUT)
+EAGER = Configuration(keepalive_time=PING_INTERVAL, keepalive_timeout=ANSWER_TIMEOUT)
 
 
 @pytest.mark.parametrize("pair", ["us-to-grpcio", "us-to-us"], indirect=True)
@@ -127,10 +127,10 @@ async def test_our_pings_do_not_offend_a_server(pair: Pair) -> None:
 async def test_a_server_finds_our_pings_too_frequent() -> None:
     """Configured against the rules: the call fails with the reason, and the channel recovers."""
     frequent = Configuration(
-        _keepalive_time=PING_INTERVAL,
-        _keepalive_timeout=ANSWER_TIMEOUT,
-        _http2_max_pings_without_data=0,
-        _http2_min_sent_ping_interval_without_data=PING_INTERVAL,
+        keepalive_time=PING_INTERVAL,
+        keepalive_timeout=ANSWER_TIMEOUT,
+        http2_max_pings_without_data=0,
+        http2_min_sent_ping_interval_without_data=PING_INTERVAL,
     )
     witness = Witness()
     async with (

@@ -2,11 +2,19 @@
 
 For example, ``Channel(config=Configuration(max_message_size=64 * 1024))``. A channel and a server
 take grpclib's own configuration as well, and then use the defaults of what it does not have.
+
+grpclib's own settings of keepalive begin with an underscore. Here they have public names, which
+are gRPC's, and grpclib's names stand for the same values::
+
+    Configuration(keepalive_time=10.0)._keepalive_time   # 10.0
+    Configuration(_keepalive_time=10.0).keepalive_time   # 10.0
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from grpclib.config import _DEFAULT as UNSET  # pyright: ignore[reportPrivateUsage] - grpclib's mark of a value that is not given
 from grpclib.config import Configuration as GrpclibConfiguration
 
 from grpclib_anyio._base.rate_limit import Rate
@@ -28,6 +36,29 @@ def _check_not_negative(name: str, value: float) -> None:
         raise ValueError(f'"{name}" should not be negative')
 
 
+def _public(grpclibs_name: str) -> Any:
+    """Declare a setting that grpclib has under another name, with its check and its defaults."""
+    grpclibs = GrpclibConfiguration.__dataclass_fields__[grpclibs_name]
+    return field(default=UNSET, metadata={"default": grpclibs.default, **grpclibs.metadata})
+
+
+def _alias(public_name: str) -> Any:
+    """Declare grpclib's name for such a setting; the check is done under the public name."""
+    grpclibs = GrpclibConfiguration.__dataclass_fields__[f"_{public_name}"]
+    metadata = {"default": grpclibs.default, **grpclibs.metadata, "validate": None}
+    return field(default=UNSET, metadata=metadata, repr=False)
+
+
+#: The settings with two names: ours, and grpclib's, which is the same with an underscore.
+_KEEPALIVE = (
+    "keepalive_time",
+    "keepalive_timeout",
+    "keepalive_permit_without_calls",
+    "http2_max_pings_without_data",
+    "http2_min_sent_ping_interval_without_data",
+)
+
+
 @dataclass(frozen=True)
 class Configuration(GrpclibConfiguration):
     """grpclib's configuration with this transport's bounds added.
@@ -37,6 +68,31 @@ class Configuration(GrpclibConfiguration):
     reader can fill.
     """
 
+    #: A ping is sent when so many seconds have passed without a byte from the peer; None for never.
+    #: A server's default is 7,200, a client's None. gRPC's keepalive document, as the four below.
+    keepalive_time: float | None = _public("_keepalive_time")
+    #: Without an answer to the ping for so long, the connection is lost (UNAVAILABLE).
+    keepalive_timeout: float = _public("_keepalive_timeout")
+    #: Pings are also sent while no call is open.
+    keepalive_permit_without_calls: bool = _public("_keepalive_permit_without_calls")
+    #: After so many pings a client sends data before it pings again; 0 for no such limit.
+    http2_max_pings_without_data: int = _public("_http2_max_pings_without_data")
+    #: The least time between two pings with no data sent in between.
+    http2_min_sent_ping_interval_without_data: float = _public(
+        "_http2_min_sent_ping_interval_without_data"
+    )
+    # grpclib's names for these, declared again so that a value that is given differs from a default.
+    _keepalive_time: float | None = _alias("keepalive_time")
+    _keepalive_timeout: float = _alias("keepalive_timeout")
+    _keepalive_permit_without_calls: bool = _alias("keepalive_permit_without_calls")
+    _http2_max_pings_without_data: int = _alias("http2_max_pings_without_data")
+    _http2_min_sent_ping_interval_without_data: float = _alias(
+        "http2_min_sent_ping_interval_without_data"
+    )
+    # What both names stood for in the configuration that this one was made from by
+    # `dataclasses.replace`, which gives the new one all values, those that are to change and those
+    # that are not. So a value differs from this if, and only if, it is to change.
+    _before: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, compare=False)
     #: Bytes of one stream that wait here unread before its sender has to stop.
     http2_stream_window_size: int = _HTTP2_DEFAULT_WINDOW
     #: A larger message from the peer ends its call with RESOURCE_EXHAUSTED.
@@ -104,43 +160,35 @@ class Configuration(GrpclibConfiguration):
     #: Strikes that a server bears; one more is answered by GOAWAY(ENHANCE_YOUR_CALM).
     http2_max_ping_strikes: int = 2
 
-    # grpclib gives the settings of keepalive private names; the parts of this package read these.
-
-    @property
-    def keepalive_time(self) -> float | None:
-        """Seconds of silence after which the peer is pinged; None for never."""
-        return self._keepalive_time
-
-    @property
-    def keepalive_timeout(self) -> float:
-        """Seconds until a peer that does not answer a ping counts as gone."""
-        return self._keepalive_timeout
-
-    @property
-    def keepalive_permit_without_calls(self) -> bool:
-        """Whether the peer is pinged while no call is open."""
-        return self._keepalive_permit_without_calls
-
-    @property
-    def http2_max_pings_without_data(self) -> int:
-        """Pings after the last HEADERS or DATA that we sent; 0 for no limit."""
-        return self._http2_max_pings_without_data
-
-    @property
-    def http2_min_sent_ping_interval_without_data(self) -> float:
-        """Seconds between two such pings at least."""
-        return self._http2_min_sent_ping_interval_without_data
-
     def __post_init__(self) -> None:
         """Check the values.
 
         Raises:
-            ValueError: one is out of its range, or two do not go together.
+            ValueError: one is out of its range, two do not go together, or one was given by both
+                of its names with different values.
 
         """
+        before = {name: self._only_value(name) for name in _KEEPALIVE}
+        for name, value in {**before, "_before": before}.items():
+            object.__setattr__(self, name, value)
+        for name, value in before.items():
+            object.__setattr__(self, f"_{name}", value)
         super().__post_init__()
         if self.wait_for_ready and not min(self.initial_backoff, self.max_backoff):
             raise ValueError('"wait_for_ready" without a backoff would connect without a pause')
+
+    def _only_value(self, name: str) -> Any:
+        """Return what a setting with two names stands for."""
+        before = self._before.get(name, UNSET)
+        own, grpclibs = getattr(self, name), getattr(self, f"_{name}")
+        given = [value for value in (own, grpclibs) if value is not UNSET and value != before]
+        if len(set(given)) > 1:
+            raise ValueError(f'"{name}" is {own!r} and "_{name}" is {grpclibs!r}: give one of them')
+        if given:
+            return given[0]
+        return (
+            before if name in self._before else self.__dataclass_fields__[name].metadata["default"]
+        )
 
 
 def _lift(config: GrpclibConfiguration | None) -> Configuration:

@@ -3,13 +3,22 @@
 The handler runs in two cancel scopes. The inner one has the client's deadline; the outer one ends
 when the stream does (RST_STREAM, connection lost). Whatever ends the handler, its clean-up has run
 before the call is over.
+
+A handler of generated code is given a message and nothing else. What it wants to know of its call,
+and to say with it, goes by a context variable::
+
+    async def say_hello(self, request: HelloRequest) -> HelloReply:
+        call = current_call()
+        call.set_trailing_metadata({"x-cost": "3"})
+        return HelloReply(f"Hello {call.metadata.get('x-name')}")
 """
 
 # grpclib keeps the types of what it gives to handlers to itself.
 # pyright: reportPrivateUsage=false
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -42,7 +51,7 @@ from grpclib_anyio._base.peer import Peer
 from grpclib_anyio._stream.compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
 from grpclib_anyio._stream.stream import MessageStream
 
-__all__ = ["Method", "Services", "Stream", "run_call"]
+__all__ = ["Method", "Services", "Stream", "current_call", "request_handler"]
 
 _RecvType = TypeVar("_RecvType")
 _SendType = TypeVar("_SendType")
@@ -51,6 +60,29 @@ _SendType = TypeVar("_SendType")
 _MAX_TIMEOUT_LENGTH = 9
 
 _log = logging.getLogger("grpclib_anyio")
+
+
+#: The call whose handler the current task runs, or was started by.
+_current: ContextVar["Stream[Any, Any]"] = ContextVar("grpclib_anyio_current_call")
+
+
+def current_call() -> "Stream[Any, Any]":
+    """Return the call whose handler runs here; a plain call.
+
+    It works in a handler, in a listener to ``RecvRequest``, and in every task that a handler has
+    started. Read ``metadata``, ``deadline``, ``peer`` and ``user_agent``, and set metadata to be
+    sent. In a handler of generated code, do not receive or send messages: the generated code does.
+
+    Raises:
+        LookupError: no handler runs here.
+
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise LookupError(
+            "No gRPC call is handled here: ask in a handler, or in its tasks"
+        ) from None
 
 
 class Method(NamedTuple):
@@ -90,7 +122,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
     ) -> None:
         """Wrap the stream of a request whose headers are ``fields``."""
         #: The client's metadata.
-        self.metadata: Metadata | None = None
+        self.metadata: Metadata = MultiDict()
         #: When the client gives up, if it said so.
         self.deadline: Deadline | None = None
         self.user_agent = fields.get("user-agent")
@@ -106,6 +138,8 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self._recv_type = method.request_type
         self._send_type = method.reply_type
         self._dispatch = services.dispatch
+        self._initial_metadata: _MetadataLike = ()
+        self._trailing_metadata: _MetadataLike = ()
         self._headers_sent = False
         self._message_sent = False
         self._trailers_sent = False
@@ -124,14 +158,50 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         (message,) = await self._dispatch.recv_message(self._decode(data))
         return cast("_RecvType", message)
 
+    def set_initial_metadata(self, metadata: _MetadataLike) -> None:
+        """Have the response's headers carry ``metadata``; a plain call.
+
+        It is sent with the first message or, if there is none, before the status. Not in grpclib.
+
+        Raises:
+            ProtocolError: the headers have been sent.
+            TypeError: a value is not a string, or that of a ``-bin`` key is not bytes.
+            ValueError: a key or a value cannot be sent.
+
+        """
+        if self._headers_sent or self._trailers_sent:
+            raise ProtocolError("Initial metadata was already sent")
+        encode_metadata(metadata)  # a mistake is found here, and not where nobody can be told
+        self._initial_metadata = MultiDict[Any](metadata)
+
+    def set_trailing_metadata(self, metadata: _MetadataLike) -> None:
+        """Have the response's status carry ``metadata``, whichever it is; a plain call.
+
+        Also the status of a handler that fails or is cancelled, such as DEADLINE_EXCEEDED. A client
+        that has reset the call is sent nothing. Not in grpclib.
+
+        Raises:
+            ProtocolError: the status has been sent.
+            TypeError: a value is not a string, or that of a ``-bin`` key is not bytes.
+            ValueError: a key or a value cannot be sent.
+
+        """
+        if self._trailers_sent:
+            raise ProtocolError("Trailing metadata was already sent")
+        encode_metadata(metadata)  # a mistake is found here, and not where nobody can be told
+        self._trailing_metadata = MultiDict[Any](metadata)
+
     async def send_initial_metadata(self, *, metadata: _MetadataLike | None = None) -> None:
-        """Send the response's headers; done by the first ``send_message`` if not before."""
+        """Send the response's headers; done by the first ``send_message`` if not before.
+
+        ``metadata`` is sent as well as what was set by :meth:`set_initial_metadata`.
+        """
         if self._headers_sent:
             raise ProtocolError("Initial metadata was already sent")
-        (own,) = await self._dispatch.send_initial_metadata(MultiDict(metadata or ()))
-        encoding = [ENCODING] if self._stream.outbox.is_compressing else ()
-        self._stream.send_headers([*self._response_headers(), *encoding, *encode_metadata(own)])
-        self._headers_sent = True
+        (own,) = await self._dispatch.send_initial_metadata(
+            _merged(self._initial_metadata, metadata)
+        )
+        self._send_headers(encode_metadata(own))
 
     async def send_message(self, message: _SendType) -> None:
         """Send one message.
@@ -154,13 +224,18 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         status_details: Any = None,
         metadata: _MetadataLike | None = None,
     ) -> None:
-        """End the response with a status; done when the handler returns if not before."""
+        """End the response with a status; done when the handler returns if not before.
+
+        ``metadata`` is sent as well as what was set by :meth:`set_trailing_metadata`.
+        """
         if self._trailers_sent:
             raise ProtocolError("Trailing metadata was already sent")
         if status is Status.OK and not self._may_succeed:
             raise ProtocolError("A unary response with status OK needs a message")
+        if self._initial_metadata and not self._headers_sent:
+            await self.send_initial_metadata()
         (own,) = await self._dispatch.send_trailing_metadata(
-            MultiDict(metadata or ()),
+            _merged(self._trailing_metadata, metadata),
             status=status,
             status_message=status_message,
             status_details=status_details,
@@ -202,7 +277,10 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         """End the response where nothing can be awaited; what is unsent is lost."""
         if self.has_ended or self._stream.outbox:
             return
-        self._end(self._status_headers(error.status, error.message, None))
+        if self._initial_metadata and not self._headers_sent:
+            self._send_headers(encode_metadata(self._initial_metadata))
+        trailers = self._status_headers(error.status, error.message, None)
+        self._end([*trailers, *encode_metadata(self._trailing_metadata)])
 
     # -- inside ---------------------------------------------------------------------------------
 
@@ -211,6 +289,11 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
             return self._services.codec.decode(data, self._recv_type)
         except Exception as error:
             raise GRPCError(Status.INTERNAL, "Malformed message") from error
+
+    def _send_headers(self, metadata: Collection[tuple[str, str]]) -> None:
+        encoding = [ENCODING] if self._stream.outbox.is_compressing else ()
+        self._stream.send_headers([*self._response_headers(), *encoding, *metadata])
+        self._headers_sent = True
 
     def _response_headers(self) -> Headers:
         kind = content_type(self._services.codec)
@@ -232,7 +315,14 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self._stream.end(trailers)
 
 
-async def run_call(services: Services, stream: MessageStream, peer: Peer) -> None:
+def _merged(*parts: _MetadataLike | None) -> MultiDict[Any]:
+    merged = MultiDict[Any]()
+    for part in parts:
+        merged.extend(part or ())
+    return merged
+
+
+async def request_handler(services: Services, stream: MessageStream, peer: Peer) -> None:
     """Run the handler that a new stream asks for, and see the stream to its end.
 
     Raises nothing but the cancellation of the scope around it; what a handler raises becomes a
@@ -273,6 +363,7 @@ class _Call:
             self._stream, self._services, cast("Method", method), self._peer, self._fields
         )
         try:
+            _current.set(call)  # for this task, which is the call's own
             await self._answer(call, cast("Method", method))
         except (anyio.get_cancelled_exc_class(), BaseExceptionGroup):
             if self._stream.error is None:  # not the client's doing: the server is being stopped

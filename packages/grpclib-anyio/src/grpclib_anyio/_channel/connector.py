@@ -241,7 +241,7 @@ class Connector:
         time = self.config.keepalive_time
         if connection.got_too_many_pings and time is not None:
             connection.got_too_many_pings = False
-            self.config = replace(self.config, _keepalive_time=2 * time)
+            self.config = replace(self.config, keepalive_time=2 * time)
 
 
 def _reason(error: OSError | TerminatedError) -> str:

@@ -1,7 +1,7 @@
 """Keepalive of an HTTP/2 connection by PING frames (gRPC's keepalive document, gRFC A8 and A9).
 
 :class:`Pinger` finds out that a peer is gone although its socket says nothing. For example, with
-``_keepalive_time=20`` and ``_keepalive_timeout=10``, on a connection whose peer was cut off::
+``keepalive_time=20`` and ``keepalive_timeout=10``, on a connection whose peer was cut off::
 
      0 s   the last bytes came from the peer
     20 s   PING

@@ -1,7 +1,7 @@
-"""What betterproto's generated code leaves open, closed from outside.
+"""What generated services leave open, closed from outside; betterproto's and betterproto2's.
 
-The generated classes are used as they are. betterproto looks its helpers up on the service
-*instance*, so a helper that is set there replaces the one it would inherit.
+The generated classes are used as they are. They look their helpers up on the service *instance*, so
+a helper that is set there replaces the one that it would inherit, for this service only.
 
 ``_call_rpc_handler_server_stream`` iterates over the handler's async generator and, when the call
 is cancelled, leaves it to the garbage collector: the handler's ``finally`` runs late, in another
@@ -17,9 +17,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from inspect import iscoroutine
 from typing import Any, Protocol, Self, cast, runtime_checkable
 
-from betterproto.grpc.grpclib_server import ServiceBase
-
-__all__ = ["make_safe"]
+__all__ = ["close_generators"]
 
 
 class _Sink(Protocol):
@@ -31,10 +29,9 @@ class _Closable(Protocol):
     async def aclose(self) -> None: ...
 
 
-def make_safe(service: object) -> None:
-    """Replace betterproto's helper on ``service`` if it is a betterproto service."""
-    if isinstance(service, ServiceBase):
-        vars(service)["_call_rpc_handler_server_stream"] = _send_all
+def close_generators(service: object) -> None:
+    """Replace the helper of a generated service that runs handlers of streaming methods."""
+    vars(service)["_call_rpc_handler_server_stream"] = _send_all
 
 
 async def _send_all(handler: Callable[[Any], Any], stream: _Sink, request: Any) -> None:

@@ -1,10 +1,12 @@
-"""What betterproto's generated stubs leave open, closed from outside.
+"""What generated stubs leave open, closed from outside; betterproto's and betterproto2's.
 
-Three things are wrong for us in the base class of the stubs, ``betterproto.ServiceStub``:
+Three things are wrong for us in the base class of the stubs, ``ServiceStub``, which is the same in
+both:
 
 - ``_unary_stream`` is a generator inside the stub's own generator. Closing the outer one leaves the
   inner one, and with it the call, to the garbage collector.
-- ``_stream_stream`` is one, too; it sends in an asyncio task, which it abandons.
+- ``_stream_stream`` is one, too; it sends in an asyncio task, which it abandons. On trio there is
+  none, and the call would fail or wait without end.
 - ``_stream_unary`` sends all before it looks at the answer. A call that has failed goes on for as
   long as the requests do.
 
@@ -22,13 +24,12 @@ statement after a ``break`` is run.
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
 from functools import cache, wraps
-from inspect import isasyncgenfunction
+from inspect import isasyncgenfunction, isfunction
 from threading import get_ident
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
-from betterproto import ServiceStub
 from grpclib.const import Cardinality, Status
 
 from grpclib_anyio._base.errors import GRPCError
@@ -81,8 +82,8 @@ class _Answer(Generic[_T]):
             self._end()
             if isinstance(error, GRPCError):
                 self._raise_own_error()
-            # Awaits nothing after an exception, but may prefer the status that the server sent.
-            await self._call.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102
+            # May prefer the status that the server sent.
+            await self._call.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102 - awaits nothing after an exception
             raise
         if message is None:
             self._end()
@@ -188,8 +189,17 @@ class _Sender:
         return True
 
 
-class _Helpers(ServiceStub):
-    """Replaces the helpers of ``betterproto.ServiceStub``, by their names and arguments."""
+class _Helpers:
+    """What replaces the helpers of ``ServiceStub``, with their names and arguments.
+
+    Not a base class: with two bases, the class that is made has a layout of its own, which the
+    object that is there has not.
+    """
+
+    channel: Any
+    timeout: float | None
+    deadline: Any
+    metadata: Any
 
     def _unary_stream(
         self,
@@ -242,8 +252,7 @@ class _Helpers(ServiceStub):
         for name in ("timeout", "deadline", "metadata"):
             if options.get(name) is None:
                 options[name] = getattr(self, name)
-        channel: Any = self.channel  # ours, which betterproto does not know
-        call: Stream[Any, _T] = channel.request(
+        call: Stream[Any, _T] = self.channel.request(
             route, cardinality, request_type, response_type, **options
         )
         return call
@@ -292,21 +301,25 @@ def _is_generated(method: Any) -> bool:
 
 
 @cache  # as many as there are stubs in the program
-def _mended(stub: type[ServiceStub]) -> type[ServiceStub]:
+def _mended(stub: type[Any]) -> type[Any]:
     members = {name: getattr(stub, name) for name in dir(stub)}
-    body = {name: _owned(member) for name, member in members.items() if _is_generated(member)}
+    body: dict[str, Any] = {name: part for name, part in vars(_Helpers).items() if isfunction(part)}
+    body |= {name: _owned(member) for name, member in members.items() if _is_generated(member)}
     names = {"__module__": stub.__module__, "__qualname__": stub.__qualname__}
-    return type(stub.__name__, (_Helpers, stub), {**body, **names, "__doc__": stub.__doc__})
+    return type(stub.__name__, (stub,), {**body, **names, "__doc__": stub.__doc__})
 
 
-def mend_stubs(channel_type: type[Any]) -> None:
-    """Have stubs on channels of ``channel_type`` use the helpers of this module."""
-    construct = ServiceStub.__init__
+def mend_stubs(stub_base: Any, channel_type: type[Any]) -> None:
+    """Have the stubs of a library use the helpers of this module on channels of a type.
+
+    Replaces the constructor of ``stub_base``, the library's class ``ServiceStub``.
+    """
+    construct: Callable[..., None] = stub_base.__init__
 
     @wraps(construct)
-    def construct_mended(self: ServiceStub, channel: Any, **options: Any) -> None:
+    def construct_mended(self: Any, channel: Any, **options: Any) -> None:
         construct(self, channel, **options)
         if isinstance(channel, channel_type):
-            self.__class__ = _mended(type(self))
+            self.__class__ = _mended(cast("Any", type(self)))
 
-    ServiceStub.__init__ = construct_mended  # type: ignore[method-assign]
+    stub_base.__init__ = construct_mended
