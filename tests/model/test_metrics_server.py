@@ -73,7 +73,7 @@ async def test_a_request_may_come_in_pieces() -> None:
 async def test_a_client_that_says_nothing_is_dropped_and_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(metrics_server, "_SECONDS", 0.3)
+    monkeypatch.setattr(metrics_server, "_MAX_SECONDS", 0.3)
     async with scraped() as port, anyio.create_task_group() as tasks:
         for _ in range(20):  # more than are served at a time
             tasks.start_soon(answer, port)

@@ -135,6 +135,7 @@ def test_a_port_in_use_is_one_line() -> None:
         )
 
 
+@needs_local_model
 def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "none.gguf"
     assert outcome("--backend", "local", "--model-path", str(path)) == (

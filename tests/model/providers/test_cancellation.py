@@ -31,7 +31,7 @@ WORDS = ("one ", "two ", "three ", "four ")
 async def cancelled_when(
     backend: Backend, ready: Callable[[], Awaitable[object]], *, pieces: int = 0
 ) -> None:
-    """Ask, read so many pieces, wait for more, and cancel that when `ready` has come."""
+    """Ask, read `pieces` pieces, wait for one more, and cancel that wait when `ready` returns."""
     read = trio.Event() if pieces else None
 
     async def ask(scope: trio.CancelScope) -> None:
@@ -121,7 +121,7 @@ async def test_between_two_tokens(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_with_tokens_that_nobody_has_read(wire: Wire, is_cancelled: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_with_tokens_that_nobody_has_read(wire: Wire, *, is_cancelled: bool) -> None:
     """Nobody waits for the provider: the one who asked is busy, or has had enough."""
     reply = wire.reply(wire.start + b"".join(map(wire.text, WORDS)), STALL)
     async with asked(wire, reply) as (backend, server):
@@ -176,7 +176,7 @@ async def test_others_go_on(wire: Wire) -> None:
 
 
 class Cancelling(trio.abc.Instrument):
-    """Cancels a scope just before a task takes its so manieth step.
+    """Cancels a scope just before a given step of a task.
 
     What the task waits for has come by then: what is due now, and the cancellation, are both there.
     """
@@ -213,8 +213,7 @@ async def is_cancelled_at(step: int, backend: Backend) -> bool:
 
 async def test_at_every_step_over_tls(wire: Wire, authority: trustme.CA) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Its other kind of context comes with a library that is not installed.
-    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - names a type of pyOpenSSL
     reply = wire.reply(wire.start, wire.text("one "), wire.answer("two ")[len(wire.start) :])
     step = 1
     async with (

@@ -183,7 +183,7 @@ async def test_an_error_within_an_answer_fails_it(wire: Wire) -> None:
     assert (read, failure.status) == (["half"], status)
     assert INTERNALS not in failure.message
     assert INTERNALS in str(failure.detail)
-    # Something of the answer was seen: another attempt would begin it anew.
+    # Something of the answer was seen: another attempt would begin it again.
     assert len(server.exchanges) == 1
 
 
@@ -250,7 +250,7 @@ async def test_a_connection_that_is_lost_after_the_end_fails_nothing(wire: Wire)
         assert (await whole_answer(backend))[0] == ["x"]
 
 
-async def test_nonsense_fails_the_answer(wire: Wire) -> None:
+async def test_a_malformed_response_fails_the_answer(wire: Wire) -> None:
     junk = b"{", b"[]", b"\xff", b"null", b'{"choices": 3, "done": []}'
     before, after = (b"", b"\n") if wire is OLLAMA else (b"event: x\ndata: ", b"\n\n")
     half = wire.start + wire.text("half")

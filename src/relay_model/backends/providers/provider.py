@@ -1,43 +1,52 @@
-"""Answers of a model that another party runs: what the backends for such providers share.
+"""What the backends for providers share: a provider is another party that runs a model.
 
-Each provider has a library of its own, which makes requests and reads answers event by event. Here
-are the parts that are the same for all: when a request is made again, how an answer is read, and
-that nothing of it goes on once its context is left.
+Each provider has a library of its own, which makes requests and reads answers event by event. The
+parts that are the same for all providers are here: when a request is made again, how an answer is
+read, and that leaving an answer's context stops it.
+
+A backend's module adds the two parts that differ, the client and its :class:`Provider`::
+
+    def open_backend(settings):
+        return open_provider(_client, OpenAIProvider, settings)
 """
 
 import random
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeGuard, TypeVar
 
 import anyio
 from structlog.stdlib import get_logger
 
 from relay_model.backends.providers.failures import ProviderError, cut_short, malformed_response
-from relay_model.backends.providers.generators import StartedGenerators, noting_generators
+from relay_model.backends.providers.generators import StartedGenerators, tracked_generators
 from relay_model.outcome import UNKNOWN, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "provider_backend"]
+    from relay_model.backends.settings import BackendSettings
+
+__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "open_provider"]
+
+ClientT = TypeVar("ClientT")
 
 EventT = TypeVar("EventT")
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 
-# A prompt that waits to be sent again holds a place that another could have: who asked learns
-# sooner from a failure that names the delay.
+# Seconds. A prompt that waits for its retry occupies a place that another prompt could have. Beyond
+# this delay the caller learns more from a failure that names the delay.
 _LONGEST_WAIT = 10.0
 
-# Where the provider names no delay: twice as long each time, less up to a half by chance, so that
-# prompts that failed together do not come back together.
+# Seconds, used where the provider names no delay. Each wait is twice as long as the last one, less
+# a random part of up to a half, so that prompts that failed together are not retried together.
 _FIRST_WAIT = 0.5
 
-# For what follows a complete answer: its usage, and the end of the response, after which the
-# connection can serve another.
+# Seconds for what follows a complete answer: its usage, and the end of the response. Only after
+# that can the connection be reused.
 _TRAILER_SECONDS = 1.0
 
-# That of a uint32 in the contract.
+# The contract counts tokens in a uint32.
 _LARGEST_COUNT = 2**32 - 1
 
 _log = get_logger(__name__)
@@ -48,7 +57,7 @@ class Reading(Protocol[EventT_contra]):
 
     @property
     def outcome(self) -> Outcome:
-        """How the answer ended; means something once it is complete."""
+        """How the answer ended; valid once the answer is complete."""
         ...
 
     @property
@@ -57,7 +66,7 @@ class Reading(Protocol[EventT_contra]):
         ...
 
     def read(self, event: EventT_contra) -> str:
-        """Take note of an event and return its text, if it has any.
+        """Read an event and return its text; empty when the event has none.
 
         Raises:
             ProviderError: the event says that the answer failed.
@@ -71,7 +80,12 @@ class Provider(Protocol[EventT]):
     """Makes requests through the library of one provider."""
 
     def request(self, prompt: str) -> "AbstractAsyncContextManager[AsyncIterator[EventT]]":
-        """Ask for an answer and give its events; leaving the context closes the response."""
+        """Ask for an answer and give its events; leaving the context closes the response.
+
+        Raises:
+            Exception: an exception of the library, for :meth:`failure` to explain.
+
+        """
         ...
 
     def reading(self) -> Reading[EventT]:
@@ -79,7 +93,7 @@ class Provider(Protocol[EventT]):
         ...
 
     def failure(self, error: Exception) -> ProviderError | None:
-        """Say what an exception of the library means; None if it is no failure of a provider."""
+        """Say what an exception of the library means; None if the provider did not cause it."""
         ...
 
 
@@ -87,31 +101,27 @@ class ProviderBackend(Generic[EventT]):
     """Answers each prompt by itself, through a provider."""
 
     def __init__(self, provider: Provider[EventT], *, retries: int) -> None:
-        """Ask a provider, and ask again up to ``retries`` times where it says that this helps."""
+        """Ask a provider, and retry up to ``retries`` times where the provider allows it."""
         self._provider = provider
         self._retries = retries
 
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: str,
-        *,
-        session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
-    ) -> "AsyncGenerator[_Answer[EventT]]":
+    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[_Answer[EventT]]":
         """Answer one prompt; entering waits for the first token.
 
-        Leaving the context closes the connection to the provider there and then, unless the answer
-        was read to its end.
+        Leaving the context closes the connection to the provider at once, also when it is left
+        because of a cancellation. A connection whose answer was read to its end is kept instead.
 
         Raises:
             BackendError: the provider failed; from entering or from the iterator.
 
         """
+        del session_id  # each answer stands alone
         async with AsyncExitStack() as context:
             yield await self._begin(prompt, context)
 
     async def _begin(self, prompt: str, context: AsyncExitStack) -> "_Answer[EventT]":
-        """Make requests until one has brought a first token."""
+        """Make requests until one of them gives a first token."""
         for attempt in range(self._retries):
             try:
                 return await self._attempt(prompt, context)
@@ -141,22 +151,36 @@ class ProviderBackend(Generic[EventT]):
             raise failure from error
 
 
-@contextmanager
-def provider_backend(
-    provider: Provider[EventT], *, retries: int
-) -> "Generator[ProviderBackend[EventT]]":
-    """Hand out a backend that asks a provider."""
-    with noting_generators():
-        yield ProviderBackend(provider, retries=retries)
+@asynccontextmanager
+async def open_provider(
+    client_for: "Callable[[BackendSettings], AbstractAsyncContextManager[ClientT]]",
+    provider_for: "Callable[[ClientT, BackendSettings], Provider[EventT]]",
+    settings: "BackendSettings",
+) -> "AsyncGenerator[ProviderBackend[EventT]]":
+    """Open a library's client and give a backend that uses it; close its connections at the end.
+
+    Args:
+        client_for: makes the client; may raise StartupError, for example without a key.
+        provider_for: makes the provider from the client; may raise StartupError as well.
+        settings: what the service was told.
+
+    Raises:
+        StartupError: something that the provider needs is missing.
+
+    """
+    async with client_for(settings) as client:
+        provider = provider_for(client, settings)
+        with tracked_generators():
+            yield ProviderBackend(provider, retries=settings.retries)
 
 
 def _delay(error: ProviderError, attempt: int) -> float | None:
-    """How many seconds to wait before another attempt; None when there is to be none."""
+    """Return the seconds to wait before a retry; None when there must be no retry."""
     if not error.may_retry:
         return None
     delay = error.retry_after
     if delay is None:
-        delay = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        delay = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, guards nothing
     is_in_time = anyio.current_time() + delay < anyio.current_effective_deadline()
     return delay if is_in_time and delay <= _LONGEST_WAIT else None
 
@@ -208,7 +232,7 @@ class _Answer(Generic[EventT]):
 
     def _read(self, event: EventT) -> str:
         try:
-            # The libraries build their events from whatever came.
+            # The libraries build events from whatever the provider sent.
             return _checked_text(self._reading.read(event))
         except ProviderError:
             raise
@@ -224,13 +248,13 @@ class _Answer(Generic[EventT]):
 
 def _checked_text(text: object) -> str:
     if not isinstance(text, str):
-        message = "text that is none"
+        message = "the text of an event is not a string"
         raise TypeError(message)
     return text
 
 
 def counted(prompt_tokens: object, completion_tokens: object) -> Usage | None:
-    """Return the usage that a provider has told, if it is one."""
+    """Return what a provider counted; None unless both counts are valid."""
     if _is_count(prompt_tokens) and _is_count(completion_tokens):
         return Usage(prompt_tokens, completion_tokens)
     return None

@@ -1,4 +1,4 @@
-"""What a provider's backend needs, and what it says when that is missing."""
+"""What a provider's backend needs before it opens: a library, a model, a key."""
 
 import sys
 
@@ -31,9 +31,11 @@ async def test_without_its_library_it_says_how_to_get_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, wire.name, None)
-    monkeypatch.delitem(sys.modules, f"relay_model.backends.registry.{wire.name}", raising=False)
     message = await opening_fails(settings_for(wire, URL))
-    assert message == f"{wire.name} is not installed: pip install 'token-relay[{wire.name}]'"
+    assert message == (
+        f"{wire.name} is not installed: pip install 'token-relay[{wire.name}]', or in a checkout of"
+        f" token-relay: pip install ./packages/grpclib-anyio '.[{wire.name}]'"
+    )
 
 
 async def test_without_a_model_it_says_so(wire: Wire) -> None:
