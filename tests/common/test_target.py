@@ -28,7 +28,7 @@ def test_a_target_is_split(target: str, expected: tuple[str, int]) -> None:
         "localhost:x",
         "localhost:-1",
         "localhost:65536",
-        "localhost:١",
+        "localhost:\N{ARABIC-INDIC DIGIT ONE}",
         "localhost: 1",
         "[]:1",
     ],
