@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 
@@ -21,13 +20,12 @@ PATIENCE = 20
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have no variable of the relay, and undo what the program does to logs."""
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have no variable of the relay."""
     for prefix, settings in (("RELAY_", GatewaySettings), ("RELAY_MODEL_", ModelSettings)):
         for name in settings.model_fields:
             monkeypatch.delenv(f"{prefix}{name.upper()}", raising=False)
             monkeypatch.delenv(f"RELAY_DEMO_{name.upper()}", raising=False)
-    return
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

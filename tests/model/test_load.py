@@ -27,7 +27,7 @@ from relay_model.service import AiService
 from relay_model.settings import ModelSettings
 from relay_proto import ai as proto
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
-from tests.support.installed import needs_local_model
+from tests.support.local_model import needs_local_model
 
 AT_ONCE = 2
 

@@ -18,7 +18,7 @@ from grpclib.exceptions import GRPCError
 from grpclib_anyio.client import Channel
 
 from relay_proto.ai import AiServiceStub, GenerateRequest
-from tests.support.installed import needs_local_model
+from tests.support.local_model import needs_local_model
 
 COMMAND = (sys.executable, "-m", "relay_model", "--port", "0", "--log-format", "json")
 

@@ -16,7 +16,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from relay_model.backends.protocol import Backend
 from relay_model.backends.registry import open_backend
-from tests.support.asking import PROMPT, asked, settings_for, whole_answer
+from tests.support.answers import PROMPT, whole_answer
+from tests.support.provider_backend import provider_backend, settings_for
 from tests.support.provider_server import STALL, ProviderServer, provider_server
 from tests.support.provider_wires import Wire
 
@@ -93,7 +94,7 @@ async def test_while_tls_is_set_up(wire: Wire) -> None:
 
 
 async def test_before_the_response_begins(wire: Wire) -> None:
-    async with asked(wire, wire.reply()) as (backend, server):
+    async with provider_backend(wire, wire.reply()) as (backend, server):
         server.is_silent = True
         await cancelled_when(backend, server.exchange)
         await until_closed(server)
@@ -101,7 +102,7 @@ async def test_before_the_response_begins(wire: Wire) -> None:
 
 async def test_before_the_first_token(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.noise, STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
 
         async def ready() -> None:
             await (await server.exchange()).until_sent(1)
@@ -113,7 +114,7 @@ async def test_before_the_first_token(wire: Wire) -> None:
 async def test_between_two_tokens(wire: Wire) -> None:
     next_token = trio.Event()
     reply = wire.reply(wire.start + wire.text("one "), next_token, wire.text("two "), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
         await cancelled_when(backend, trio.lowlevel.checkpoint, pieces=1)
         await until_closed(server)
         # The server was never let to send the second: it saw the end before.
@@ -124,7 +125,7 @@ async def test_between_two_tokens(wire: Wire) -> None:
 async def test_with_tokens_that_nobody_has_read(wire: Wire, *, is_cancelled: bool) -> None:
     """Nobody waits for the provider: the one who asked is busy, or has had enough."""
     reply = wire.reply(wire.start + b"".join(map(wire.text, WORDS)), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
         with trio.CancelScope() as scope:
             async with backend.stream(PROMPT, session_id="") as answer:
                 assert await anext(answer) == WORDS[0]
@@ -136,7 +137,7 @@ async def test_with_tokens_that_nobody_has_read(wire: Wire, *, is_cancelled: boo
 
 async def test_because_the_reader_failed(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.text("one "), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
 
         async def fail() -> None:
             async with backend.stream(PROMPT, session_id="") as answer:
@@ -150,7 +151,7 @@ async def test_because_the_reader_failed(wire: Wire) -> None:
 
 async def test_at_its_deadline(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.text("one "), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
         with trio.move_on_after(0.1) as scope:
             await whole_answer(backend)
         assert scope.cancelled_caught
@@ -161,7 +162,7 @@ async def test_others_go_on(wire: Wire) -> None:
     gate = trio.Event()
     reply = wire.reply(wire.start + wire.text("one "), gate, wire.answer("two ")[len(wire.start) :])
     async with (
-        asked(wire, reply) as (backend, server),
+        provider_backend(wire, reply) as (backend, server),
         backend.stream(PROMPT, session_id="") as answer,
     ):
         assert await anext(answer) == "one "

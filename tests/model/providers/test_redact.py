@@ -19,7 +19,7 @@ from relay_model.backends.registry import open_backend
 from relay_model.service import AiService
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.model.providers.conftest import KEY
-from tests.support.asking import settings_for
+from tests.support.provider_backend import settings_for
 from tests.support.provider_server import CUT, STALL, Reply, provider_server
 from tests.support.provider_wires import OLLAMA, Wire
 
