@@ -1,7 +1,7 @@
 """An HTTP server that answers as a script says and sees what becomes of its connections.
 
 Real sockets on 127.0.0.1, HTTP/1.1 by h11. It knows nothing of any provider: what the bytes of an
-answer are is up to the modules beside this one.
+answer mean is defined in `provider_wires`.
 """
 
 import json
@@ -61,7 +61,7 @@ class Exchange:
         self.changed = trio.Event()
 
     async def until_sent(self, count: int) -> None:
-        """Wait until so many pieces were sent."""
+        """Wait until `count` pieces were sent."""
         while self.sent < count:
             await self.changed.wait()
 

@@ -195,7 +195,7 @@ async def test_a_server_that_says_nothing_after_the_reason() -> None:
         assert await whole_answer(backend) == (["x"], Outcome(FinishReason.STOP))
 
 
-async def test_text_beside_the_reason_counts() -> None:
+async def test_text_in_the_chunk_of_the_reason_counts() -> None:
     chunk = b'data: {"choices":[{"delta":{"content":"y"},"finish_reason":"length"}]}\n\n'
     last = b'data: {"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
     reply = OPENAI.reply(OPENAI.text("x") + chunk + last)
