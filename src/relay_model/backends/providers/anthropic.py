@@ -16,6 +16,7 @@ import httpx2
 
 from relay_common.errors import StartupError
 from relay_model.backends.providers.credentials import check_key, require_key, require_model
+from relay_model.backends.providers.event_stream import Event, EventStream
 from relay_model.backends.providers.failures import OVERLOADED, connection_failure, refusal
 from relay_model.backends.providers.http_client import client_options
 from relay_model.backends.providers.provider import counted, open_provider
@@ -74,7 +75,7 @@ class AnthropicProvider:
         self._extra = _temperature(client, settings)
 
     @asynccontextmanager
-    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[httpx2.ServerSentEvent]]":
+    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[Event]]":
         """Ask for an answer and give its events."""
         async with self._messages.stream(
             model=self._model,
@@ -83,7 +84,7 @@ class AnthropicProvider:
             messages=[{"role": "user", "content": prompt}],
             extra_body=self._extra,
         ) as stream:
-            yield aiter(httpx2.EventSource(stream.response))
+            yield EventStream(stream.response.aiter_bytes())
 
     def reading(self) -> "_Reading":
         """Begin to read an answer."""
@@ -115,18 +116,28 @@ class _Reading:
             counted(prompt_tokens, self._usage.get("output_tokens")),
         )
 
-    def read(self, event: httpx2.ServerSentEvent) -> str:
+    @property
+    def may_end(self) -> bool:
+        return self.is_complete
+
+    def read(self, event: Event) -> str:
+        if event.name == "ping" or not (event.name or event.data.startswith("{")):
+            return ""  # the library skips these without a look at their data
         data: dict[str, Any] = json.loads(event.data)
         match data["type"]:
+            case "content_block_start":
+                return _text(data["content_block"])
             case "content_block_delta":
                 delta: dict[str, Any] = data["delta"]
                 text: str = delta["text"] if delta["type"] == "text_delta" else ""
                 return text
             case "message_start":
-                self._count(data["message"]["usage"])
+                message: dict[str, Any] = data["message"]
+                self._count(message.get("usage"))
+                return "".join(map(_text, message.get("content") or ()))
             case "message_delta":
-                self._reason = data["delta"]["stop_reason"]
-                self._count(data["usage"])
+                self._reason = data["delta"].get("stop_reason") or self._reason
+                self._count(data.get("usage"))
             case "message_stop":
                 self.is_complete = True
             case "error":
@@ -136,8 +147,14 @@ class _Reading:
                 pass
         return ""
 
-    def _count(self, usage: dict[str, Any]) -> None:
-        self._usage.update({kind: count for kind, count in usage.items() if count is not None})
+    def _count(self, usage: dict[str, Any] | None) -> None:
+        given = (usage or {}).items()
+        self._usage.update({kind: count for kind, count in given if count is not None})
+
+
+def _text(block: dict[str, Any]) -> str:
+    """Return the text that a content block has at its start."""
+    return block.get("text") or "" if block.get("type") == "text" else ""
 
 
 def _temperature(
@@ -165,7 +182,7 @@ def _client(settings: "BackendSettings") -> anthropic.AsyncAnthropic:
 
 def open_backend(
     settings: "BackendSettings",
-) -> "AbstractAsyncContextManager[ProviderBackend[httpx2.ServerSentEvent]]":
+) -> "AbstractAsyncContextManager[ProviderBackend[Event]]":
     """Open a client, and close its connections at the end.
 
     Raises:

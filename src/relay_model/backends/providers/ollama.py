@@ -80,6 +80,10 @@ class _Reading:
         self.outcome = UNKNOWN
         self.is_complete = False
 
+    @property
+    def may_end(self) -> bool:
+        return self.is_complete
+
     def read(self, event: ollama.ChatResponse) -> str:
         if event.done:
             self.outcome = Outcome(

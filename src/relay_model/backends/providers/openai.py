@@ -10,12 +10,13 @@ http://127.0.0.1:8000/v1 --model qwen3``.
 import json
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import openai
 
 from relay_model.backends.providers.credentials import check_key, require_key, require_model
+from relay_model.backends.providers.event_stream import Event, EventStream
 from relay_model.backends.providers.failures import (
     OVERLOADED,
     connection_failure,
@@ -89,10 +90,10 @@ class OpenAIProvider:
         self._options = _options(client, settings)
 
     @asynccontextmanager
-    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[httpx2.ServerSentEvent]]":
+    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[Event]]":
         """Ask for an answer and give its events."""
         async with await self._ask(prompt) as stream:
-            yield aiter(httpx2.EventSource(stream.response))
+            yield EventStream(stream.response.aiter_bytes())
 
     async def _ask(self, prompt: str) -> "openai.AsyncStream[ChatCompletionChunk]":
         messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
@@ -121,7 +122,11 @@ class OpenAIProvider:
 
 
 class _Reading:
-    """One answer: chunks with text, then a reason to end, then perhaps usage, then ``[DONE]``."""
+    """One answer: chunks with text, then a reason to end, then perhaps usage, then ``[DONE]``.
+
+    Some servers give a reason with every chunk, so the reason does not end the answer: ``[DONE]``
+    or the end of the response does. The last reason counts.
+    """
 
     def __init__(self) -> None:
         self.is_complete = False
@@ -132,24 +137,41 @@ class _Reading:
     def outcome(self) -> Outcome:
         return Outcome(_REASONS.get(self._reason, FinishReason.OTHER), self._usage)
 
-    def read(self, event: httpx2.ServerSentEvent) -> str:
-        if event.data == _DONE and not self.is_complete:
+    @property
+    def may_end(self) -> bool:
+        return self._reason is not None
+
+    def read(self, event: Event) -> str:
+        if self.is_complete or not event.data:
+            return ""  # the library reads nothing after [DONE] either
+        if not event.data.startswith(_DONE):
+            return self._read_chunk(json.loads(event.data))
+        if not self.may_end:
             raise cut_short()
-        if event.data in {_DONE, ""}:
-            return ""
-        return self._read_chunk(json.loads(event.data))
+        self.is_complete = True
+        return ""
 
     def _read_chunk(self, chunk: dict[str, Any]) -> str:
         if error := chunk if chunk.get("object") == "error" else chunk.get("error"):
             raise _failure(error)
-        if usage := chunk.get("usage"):
-            self._usage = counted(usage.get("prompt_tokens"), usage.get("completion_tokens"))
-        choices: list[dict[str, Any]] = chunk.get("choices") or [{}]
-        if reason := choices[0].get("finish_reason"):
-            self._reason = reason
-            self.is_complete = True
-        delta: dict[str, Any] = choices[0].get("delta") or {}
-        return delta.get("content") or delta.get("refusal") or ""
+        usage: object = chunk.get("usage")
+        if isinstance(usage, dict):
+            self._usage = _usage(cast("dict[str, object]", usage))
+        choice: dict[str, Any] = (chunk.get("choices") or [None])[0] or {}
+        self._reason = choice.get("finish_reason") or self._reason
+        delta: dict[str, Any] = choice.get("delta") or {}
+        return _text(delta.get("content")) + (delta.get("refusal") or "")
+
+
+def _usage(usage: "dict[str, object]") -> "Usage | None":
+    return counted(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+
+
+def _text(content: "str | list[dict[str, Any]] | None") -> str:
+    """Return the text of a delta; some servers send a list of parts, as in a message."""
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content)
+    return content or ""
 
 
 def _failure(error: dict[str, Any] | str) -> "ProviderError":
@@ -191,7 +213,7 @@ def _client(settings: "BackendSettings") -> openai.AsyncOpenAI:
 
 def open_backend(
     settings: "BackendSettings",
-) -> "AbstractAsyncContextManager[ProviderBackend[httpx2.ServerSentEvent]]":
+) -> "AbstractAsyncContextManager[ProviderBackend[Event]]":
     """Open a client, and close its connections at the end.
 
     Raises:

@@ -19,6 +19,7 @@ from structlog.stdlib import get_logger
 
 from relay_model.backends.providers.failures import ProviderError, cut_short, malformed_response
 from relay_model.backends.providers.generators import StartedGenerators, tracked_generators
+from relay_model.backends.providers.surrogates import SurrogateJoiner
 from relay_model.outcome import UNKNOWN, Outcome, Usage
 
 if TYPE_CHECKING:
@@ -61,8 +62,13 @@ class Reading(Protocol[EventT_contra]):
         ...
 
     @property
+    def may_end(self) -> bool:
+        """Whether the answer is complete if the response ends here."""
+        ...
+
+    @property
     def is_complete(self) -> bool:
-        """Whether the provider has said that the answer is whole."""
+        """Whether the provider has said that the answer is complete."""
         ...
 
     def read(self, event: EventT_contra) -> str:
@@ -193,11 +199,13 @@ class _Answer(Generic[EventT]):
         self.generators = StartedGenerators()
         self._provider = provider
         self._reading = provider.reading()
+        self._joiner = SurrogateJoiner()
         self._first: str | None = None
+        self._has_ended = False
 
     @property
     def outcome(self) -> Outcome:
-        return self._reading.outcome if self._reading.is_complete else UNKNOWN
+        return self._reading.outcome if self._has_ended else UNKNOWN
 
     async def begin(self) -> None:
         """Wait for the first piece."""
@@ -213,37 +221,49 @@ class _Answer(Generic[EventT]):
         return piece
 
     async def _next(self) -> str | None:
+        if self._has_ended:
+            return None
         while not self._reading.is_complete:
-            if piece := self._read(await self._event()):
+            event = await self._event()
+            if event is None:
+                if not self._reading.may_end:
+                    raise cut_short()
+                return self._end()
+            if piece := self._read(event):
                 return piece
-        await self._read_trailer()
-        return None
+        return await self._read_trailer() or self._end()
 
-    async def _event(self) -> EventT:
+    def _end(self) -> str | None:
+        self._has_ended = True
+        return self._joiner.end() or None
+
+    async def _event(self) -> EventT | None:
+        """Wait for the next event; None at the end of the response."""
         try:
             with self.generators:
-                return await anext(self._events)
+                return await anext(self._events, None)
         except ProviderError:
             raise
-        except StopAsyncIteration:
-            raise cut_short() from None
         except Exception as error:
             raise self._provider.failure(error) or malformed_response(error) from error
 
     def _read(self, event: EventT) -> str:
         try:
             # The libraries build events from whatever the provider sent.
-            return _checked_text(self._reading.read(event))
+            return self._joiner.join(_checked_text(self._reading.read(event)))
         except ProviderError:
             raise
         except Exception as error:
             raise malformed_response(error) from error
 
-    async def _read_trailer(self) -> None:
-        # The answer is whole, so nothing that happens here can make it fail.
+    async def _read_trailer(self) -> str | None:
+        """Read to the end of the response; return text only if the provider went on after all."""
+        # The answer is complete, so nothing that happens here can make it fail.
         with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):
-            while True:
-                self._reading.read(await self._event())
+            while (event := await self._event()) is not None:
+                if piece := self._read(event):
+                    return piece
+        return None
 
 
 def _checked_text(text: object) -> str:
