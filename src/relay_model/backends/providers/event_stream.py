@@ -65,7 +65,7 @@ class EventDecoder:
     def __init__(self) -> None:
         """Begin before the first byte."""
         self._line: list[bytes] = []
-        self._size = 0
+        self._size = 0  # bytes kept, of the line and of the event's data
         self._name = ""
         self._data: list[str] = []
         self._is_first_line = True
@@ -95,21 +95,25 @@ class EventDecoder:
         self._line.append(part)
 
     def _end_line(self) -> "Iterator[Event]":
-        line = b"".join(self._line).rstrip(b"\r\n")
+        line = b"".join(self._line)
         self._line.clear()
+        self._size -= len(line)
+        line = line.rstrip(b"\r\n")
         if self._is_first_line:
             line = line.removeprefix(_BYTE_ORDER_MARK)
             self._is_first_line = False
         if line:
-            self._read_field(line.decode(errors="replace"))
+            self._read_field(line)
             return
         if self._data:
             yield Event(self._name, "\n".join(self._data))
         self._size, self._name, self._data = 0, "", []
 
-    def _read_field(self, line: str) -> None:
-        field, _, value = line.partition(":")
-        if field == "data":
-            self._data.append(value.removeprefix(" "))
-        elif field == "event":
-            self._name = value.removeprefix(" ")
+    def _read_field(self, line: bytes) -> None:
+        field, _, value = line.partition(b":")
+        text = value.removeprefix(b" ").decode(errors="replace")
+        if field == b"data":
+            self._data.append(text)
+            self._size += len(line)
+        elif field == b"event":
+            self._name = text

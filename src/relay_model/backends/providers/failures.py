@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from grpclib.const import Status
 
 from relay_common.redact import Redactor
+from relay_model.backends.providers.http_client import found_closed
 from relay_model.errors import BackendError
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ class ProviderError(BackendError):
     """A provider that failed.
 
     Attributes:
-        may_retry: whether the provider has said that the same request may succeed later.
+        may_retry: whether the same request may succeed later.
+        may_retry_at_once: whether it may succeed without a delay.
 
     """
 
@@ -101,11 +103,13 @@ class ProviderError(BackendError):
         *,
         retry_after: float | None = None,
         may_retry: bool = False,
+        may_retry_at_once: bool = False,
     ) -> None:
         """Describe a failure; keys from the environment are redacted in the detail."""
         safe = Redactor(os.environ).redact(detail)[:_LONGEST_DETAIL]
         super().__init__(meaning.status, meaning.message, detail=safe, retry_after=retry_after)
-        self.may_retry = may_retry
+        self.may_retry = may_retry or may_retry_at_once
+        self.may_retry_at_once = may_retry_at_once
 
 
 def refusal(code: int, headers: "Mapping[str, str]", detail: str) -> ProviderError:
@@ -145,7 +149,14 @@ def connection_failure(error: BaseException, httpx: Any) -> ProviderError | None
     detail = f"{type(cause).__name__}: {cause}"
     if isinstance(cause, httpx.TimeoutException) and not isinstance(cause, httpx.ConnectTimeout):
         return ProviderError(_TIMED_OUT, detail)
-    return ProviderError(_DOWN, detail)
+    return ProviderError(_DOWN, detail, may_retry_at_once=_found_closed(cause))
+
+
+def _found_closed(error: Any) -> bool:
+    """Say whether a connection was closed by the provider before the request was made."""
+    with suppress(RuntimeError):  # of an error that is of no request
+        return found_closed(error.request)
+    return False
 
 
 def stream_aborted(detail: str) -> ProviderError:

@@ -11,6 +11,9 @@ garbage collector finds it. When it is cancelled just after the handshake, the p
 connection as new until the pool is closed. httpcore's ``trace`` extension reports both moments in
 the task of the request, and the hook here closes the socket then.
 
+The same hook tells whether a request failed because the provider had closed a kept connection, so
+that it can be made again; see :func:`found_closed`.
+
 For example, the client of the ollama library::
 
     ollama.AsyncClient(host=url, **client_options(httpx, settings))
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
     from relay_model.backends.settings import BackendSettings
 
-__all__ = ["client_options"]
+__all__ = ["client_options", "found_closed"]
 
 
 def client_options(httpx: "ModuleType", settings: "BackendSettings") -> dict[str, Any]:
@@ -41,7 +44,7 @@ def client_options(httpx: "ModuleType", settings: "BackendSettings") -> dict[str
         "limits": httpx.Limits(
             max_connections=None, max_keepalive_connections=settings.max_concurrent
         ),
-        "event_hooks": {"request": [_watch_opening]},
+        "event_hooks": {"request": [_trace]},
     }
 
 
@@ -57,20 +60,36 @@ class _Stream(Protocol):
     async def aclose(self) -> None: ...
 
 
-async def _watch_opening(request: _Request) -> None:
-    request.extensions["trace"] = _Opening()
+async def _trace(request: _Request) -> None:
+    request.extensions["trace"] = _Trace()
 
 
-class _Opening:
-    """Closes the socket of a connection that no pool will own."""
+def found_closed(request: _Request) -> bool:
+    """Say whether a request was made on a kept connection and got no response.
+
+    Providers close idle connections, perhaps just as a request is sent. They have answered nothing
+    of it then, so the request may be made again on a new connection (RFC 9112, section 9.3.1).
+    """
+    trace = request.extensions.get("trace")
+    return isinstance(trace, _Trace) and not (trace.is_new_connection or trace.has_response)
+
+
+class _Trace:
+    """Follows one request, and closes the socket of a connection that no pool will own."""
 
     def __init__(self) -> None:
+        self.is_new_connection = False
+        self.has_response = False
         self._stream: _Stream | None = None
 
     async def __call__(self, event: str, info: dict[str, Any]) -> None:
         """Handle a step of the request, for example ``connection.start_tls.complete``."""
         step = event.partition(".")[2]
-        if step in {"connect_tcp.complete", "start_tls.complete"}:
+        if step == "connect_tcp.started":
+            self.is_new_connection = True
+        elif step == "receive_response_headers.complete":
+            self.has_response = True
+        elif step in {"connect_tcp.complete", "start_tls.complete"}:
             self._stream = info["return_value"]
             await self._close_if_cancelled()
         elif step == "start_tls.failed":

@@ -182,6 +182,8 @@ async def open_provider(
 
 def _delay(error: ProviderError, attempt: int) -> float | None:
     """Return the seconds to wait before a retry; None when there must be no retry."""
+    if error.may_retry_at_once:
+        return 0.0
     if not error.may_retry:
         return None
     delay = error.retry_after
