@@ -41,7 +41,7 @@ FLAKE8_ASYNC = (
     # pytest enters and leaves a fixture's generator in one task.
     "--transform-async-generator-decorators=pytest.fixture",
     # Own functions that take a task_status, so that one started too late is found.
-    "--startable-in-context-manager=hold_channel,_serve_gateway,serve_on_command_line",
+    "--startable-in-context-manager=hold_channel,serve_on_command_line",
     # Handlers of tests are generators, because that is what the transport calls and closes, and the
     # benchmark's peers are written as their users write them.
     f"--per-file-ignores=**/tests/*:{_NOT_OF_TESTS} bench/peers/*:{_NOT_OF_TESTS}",
@@ -132,7 +132,7 @@ def _test_transport(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT)
 def coverage(session: nox.Session) -> None:
-    """RequestLog what the tests reach, which takes twice their time; arguments go to pytest."""
+    """Record what the tests reach, which takes twice their time; arguments go to pytest."""
     session.install(*OURS_WITH_EXTRAS, *_group("test"), *_group("test", of=TRANSPORT))
     session.install(*WEIGHTS)
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}

@@ -1,6 +1,17 @@
-"""What the programs of the relay share, and nothing about models or HTTP.
+"""What the programs of the relay share. It knows nothing about models or HTTP.
 
-``cli`` reads settings, or says in one line what is wrong with them. ``log`` writes lines.
-``secrecy`` keeps keys out of them.
-``running`` runs a program until a signal. ``errors`` is how a program fails to start.
+``errors``
+    how a program fails to start.
+``cli``, ``target``
+    read settings, or say in one line what is wrong with them.
+``log``, ``redact``, ``trace``
+    write log lines, without keys, with the trace that a request belongs to.
+``running``, ``gc_tuning``
+    run a program until a signal, with a garbage collector set for a server.
+
+For example, every program has this shape::
+
+    settings = parse_settings(ModelSettings)
+    configure_logging(settings)
+    return run(partial(serve, settings))
 """

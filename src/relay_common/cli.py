@@ -1,4 +1,11 @@
-"""Command lines, the same for every program here: settings, or one clear line and an exit code."""
+"""Command lines, the same for every program of the relay.
+
+A program's settings come from its flags and, for the rest, from its environment variables. What is
+wrong with them is one line on stderr and an exit code. For example ``relay-model --port x`` ends
+with exit code 2 and this line::
+
+    relay-model: error: --port (RELAY_MODEL_PORT): Input should be a valid integer, …, not 'x'
+"""
 
 import sys
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -10,7 +17,7 @@ from relay_common.errors import StartupError
 from relay_common.log import LogSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -24,15 +31,20 @@ def parse_settings(
     arguments: "Sequence[str] | None" = None,
     *,
     program: str | None = None,
+    flags: "Container[str] | None" = None,
 ) -> SettingsT:
-    """Read a program's settings from its command line and, for the rest, the environment.
-
-    Leaves by ``SystemExit``: 0 after ``--help``, 2 with one line on stderr for whatever is wrong.
+    """Read settings from a command line and, for the rest, from the environment.
 
     Args:
-        settings: what can be set; its ``cli_prog_name`` is the program's name.
+        settings: the class of the settings; its ``cli_prog_name`` is the name of its program.
         arguments: the command line without the program; that of this process when left out.
-        program: the program that was started, if it is another.
+        program: the program that was started, if it is not the program of ``settings``.
+        flags: the fields of ``settings`` for which the started program has a flag; all when left
+            out. A wrong value of another field is reported by the name of its variable only.
+
+    Raises:
+        SystemExit: with 0 after ``--help``; with 2 after one line on stderr that says what is
+            wrong, under the name of the program that was started.
 
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
@@ -40,7 +52,7 @@ def parse_settings(
         return CliApp.run(settings, cli_args=given)
     except ValidationError as error:
         name = program or settings.model_config.get("cli_prog_name") or sys.argv[0]
-        fail(name, StartupError(_describe(error, settings)))
+        fail(name, StartupError(_describe(error, settings, flags)))
 
 
 def fail(program: str, error: StartupError) -> NoReturn:
@@ -49,22 +61,27 @@ def fail(program: str, error: StartupError) -> NoReturn:
     raise SystemExit(error.exit_code)
 
 
-def _describe(error: ValidationError, settings: type[LogSettings]) -> str:
-    # A default that is made of other settings is not made when one of them is wrong.
+def _describe(
+    error: ValidationError, settings: type[LogSettings], flags: "Container[str] | None"
+) -> str:
+    # A default that depends on other settings is missing when one of those is wrong.
     found = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
-    return "; ".join(_describe_one(details, settings) for details in found)
+    return "; ".join(_describe_one(details, settings, flags) for details in found)
 
 
-def _describe_one(details: "ErrorDetails", settings: type[LogSettings]) -> str:
+def _describe_one(
+    details: "ErrorDetails", settings: type[LogSettings], flags: "Container[str] | None"
+) -> str:
     field = ".".join(map(str, details["loc"]))
-    flag = f"--{field.replace('_', '-')}"
-    variable = f"{settings.model_config.get('env_prefix', '')}{field.upper()}"
+    name = f"{settings.model_config.get('env_prefix', '')}{field.upper()}"
+    if flags is None or field in flags:
+        name = f"--{field.replace('_', '-')} ({name})"
     reason = details["msg"].removeprefix("Value error, ")
-    return f"{flag} ({variable}): {reason}{_not(details, settings)}"
+    return f"{name}: {reason}{_not(details, settings)}"
 
 
 def _not(details: "ErrorDetails", settings: type[LogSettings]) -> str:
-    """Show the value that was given, if there was one and its field is to be shown."""
+    """Quote the wrong value, unless there is none or its field must not be shown."""
     if details["type"] == "missing":
         return ""
     field = settings.model_fields.get(str(details["loc"][0])) if details["loc"] else None

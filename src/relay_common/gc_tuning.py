@@ -1,22 +1,29 @@
-"""Python's garbage collector, set for a program that serves.
+"""Python's garbage collector, set for a server.
 
-Nearly everything is freed when its last reference goes. What is left are cycles: few, and small.
-The collector looks for them through every object there is, and all streams stand still meanwhile.
+Nearly every object is freed when its last reference is dropped. The collector finds the rest, which
+are few and small reference cycles, by a search through all objects. No stream gets a token during
+that search, so it should be short and rare.
+
+For example, as the last step before a program serves::
+
+    tune_gc()
+    return run(main)
 """
 
 import gc
 
 __all__ = ["tune_gc"]
 
-#: Objects made and not freed between two looks at the young ones. By default it is 700 (2,000 in
-#: Python 3.13), which a burst of requests makes several times a moment.
+# New objects between two searches of the youngest generation. The default is 700 (2,000 in Python
+# 3.13), which a burst of requests exceeds many times a second.
 _YOUNG = 10_000
 
 
 def tune_gc() -> None:
-    """Leave out what is there by now, modules and classes above all; look for the rest less often.
+    """Exclude all objects that exist now, such as modules and classes, and search less often.
 
-    For the end of a program's start. It concerns the whole process, so libraries leave it alone.
+    For programs, as the last step of their start. Libraries must not call it, because it changes
+    the collector of the whole process.
     """
     gc.collect()
     gc.freeze()

@@ -1,7 +1,11 @@
-"""Logs, the same for every program here: one line an event, as key=value or as JSON, on stderr.
+"""Logs, the same for every program of the relay: one line an event on stderr.
 
-Libraries that log through :mod:`logging` come out in the same form. Keys from the environment are
-left out, whoever writes them.
+A line is key=value pairs or a JSON object, also for libraries that use :mod:`logging`. Keys from
+the environment are redacted in every line. For example::
+
+    configure_logging(LogSettings(log_format="json"))
+    get_logger(__name__).info("draining", seconds=10.0)
+    # {"seconds": 10.0, "event": "draining", "logger": …, "level": "info", "timestamp": …}
 """
 
 import logging
@@ -13,7 +17,7 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
-from relay_common.redact import Secrets
+from relay_common.redact import Redactor
 
 if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
@@ -25,21 +29,22 @@ _FIRST_KEYS = ("timestamp", "level", "logger", "event")
 
 
 class _SharedEnvironment(EnvSettingsSource):
-    """``RELAY_LOG_*``, which every program reads next to variables of its own."""
+    """``RELAY_LOG_*``, which every program reads in addition to its own variables."""
 
     def __call__(self) -> dict[str, Any]:
-        """Give what is set for logs and nothing else, whatever else has this prefix."""
+        """Return only settings of logs, because the gateway's variables begin alike."""
         return {name: value for name, value in super().__call__().items() if name in _SHARED}
 
 
 class LogSettings(BaseSettings):
     """How a program logs, and how its command line looks; each program's settings extend this.
 
-    A program's own variable (``RELAY_MODEL_LOG_LEVEL``) goes before the one that all programs
-    share (``RELAY_LOG_LEVEL``).
+    A program's own variable, for example ``RELAY_MODEL_LOG_LEVEL``, overrides the variable that all
+    programs share, ``RELAY_LOG_LEVEL``.
     """
 
     model_config = SettingsConfigDict(
+        env_prefix="RELAY_",
         env_ignore_empty=True,
         cli_hide_none_type=True,
         cli_implicit_flags=True,
@@ -54,7 +59,8 @@ class LogSettings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info",
-        description="the least severe events that are logged; RELAY_LOG_LEVEL likewise",
+        description="the least severe events that are logged; RELAY_LOG_LEVEL sets it for every"
+        " program of the relay",
     )
 
     @classmethod
@@ -66,7 +72,7 @@ class LogSettings(BaseSettings):
         dotenv_settings: "PydanticBaseSettingsSource",
         file_secret_settings: "PydanticBaseSettingsSource",
     ) -> "tuple[PydanticBaseSettingsSource, ...]":
-        """Put the shared variables behind the program's own."""
+        """Read the shared variables after the program's own."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, _SharedEnvironment(settings_cls, env_prefix="RELAY_")
 
@@ -75,9 +81,9 @@ _SHARED = frozenset(LogSettings.model_fields)
 
 
 def configure_logging(settings: LogSettings) -> None:
-    """Send every log line of this process to stderr in the form that was asked for.
+    """Send every log line of this process to stderr, in the form of the settings.
 
-    Replaces what was configured before; meant to be called once, as a program starts.
+    Replaces any earlier configuration. For programs, once at their start.
     """
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -102,7 +108,7 @@ def configure_logging(settings: LogSettings) -> None:
 
 def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
     renderer = structlog.processors.JSONRenderer() if form == "json" else _render_pairs
-    return _SecretiveFormatter(
+    return _RedactingFormatter(
         foreign_pre_chain=foreign,
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -112,24 +118,24 @@ def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
     )
 
 
-class _SecretiveFormatter(structlog.stdlib.ProcessorFormatter):
-    """Writes no key, whoever logs it: libraries log requests, and errors that show headers."""
+class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
+    """Redacts keys, because libraries log requests, and errors that quote headers."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._secrets = Secrets(os.environ)
+        self._redactor = Redactor(os.environ)
 
     def format(self, record: logging.LogRecord) -> str:
-        return self._secrets.hidden_in(super().format(record))
+        return self._redactor.redact(super().format(record))
 
 
-# Values are shown by their repr: what a caller sent can neither break the line nor steer the
-# terminal of whoever reads it.
+# Each value is written as its repr, so that text from a caller can neither break the line nor
+# control the reader's terminal.
 _pairs = structlog.processors.KeyValueRenderer(key_order=_FIRST_KEYS, drop_missing=True)
 
 
 def _render_pairs(logger: "WrappedLogger", name: str, event: "EventDict") -> str:
-    """One line of pairs, with a traceback as it is under it."""
+    """Render one line of pairs, and below it the traceback if there is one."""
     traceback = event.pop("exception", None)
     line = _pairs(logger, name, event)
     return line if traceback is None else f"{line}\n{traceback}"

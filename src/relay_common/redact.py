@@ -1,4 +1,9 @@
-"""Keys from the environment, kept out of what people read."""
+"""Keys from the environment, redacted in text for people.
+
+For example, with ``OPENAI_API_KEY=sk-0123456789`` in the environment::
+
+    Redactor(os.environ).redact("Bearer sk-0123456789")  # "Bearer [secret]"
+"""
 
 import json
 import re
@@ -7,27 +12,28 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Secrets"]
+__all__ = ["Redactor"]
 
-# `OPENAI_API_KEY`, `HF_TOKEN`, `DB_PASSWORD`, …; the programs' own limits on tokens are numbers.
+# For example `OPENAI_API_KEY`, `HF_TOKEN` and `DB_PASSWORD`, but not `RELAY_MODEL_MAX_TOKENS`,
+# which is a number.
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
-# Shorter values are no keys, and common enough in text to make it unreadable.
+# Characters. A shorter value is not a key, and would often be redacted in ordinary text.
 _SHORTEST_SECRET = 8
 
 
-class Secrets:
-    """The values of variables whose names say that they hold a secret."""
+class Redactor:
+    """Replaces the values of all variables whose names say that they are secret."""
 
     def __init__(self, environment: "Mapping[str, str]") -> None:
-        """Take the values as they are now."""
+        """Read the values now; later changes of the environment have no effect."""
         found = {form for value in _secret_values(environment) for form in _written_forms(value)}
-        # Of two that begin alike, the longer one first.
+        # The longest first, because one key may be the beginning of another.
         forms = sorted(map(re.escape, found), key=len, reverse=True)
         self._pattern = re.compile("|".join(forms)) if forms else None
 
-    def hidden_in(self, text: str) -> str:
-        """Return the text with ``[secret]`` in place of each secret."""
+    def redact(self, text: str) -> str:
+        """Return the text with ``[secret]`` in place of each secret value."""
         return text if self._pattern is None else self._pattern.sub("[secret]", text)
 
 
@@ -38,7 +44,7 @@ def _secret_values(environment: "Mapping[str, str]") -> "Iterator[str]":
 
 
 def _written_forms(value: str) -> "Iterator[str]":
-    """List what a value looks like where it is written as it is, in Python's and in JSON's way."""
+    """Give the forms of a value in text: as it is, and escaped by Python or JSON."""
     yield value
     yield repr(value)[1:-1]
     yield ascii(value)[1:-1]

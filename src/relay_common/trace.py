@@ -1,6 +1,11 @@
-"""The trace that a request is part of, from its ``traceparent`` (W3C Trace Context § 3.2).
+"""The trace that a request belongs to, from its ``traceparent`` (W3C Trace Context, section 3.2).
 
-It is held by the task that serves the request, and by those which that one starts.
+The trace is in the context of the task that serves the request, and of the tasks that this task
+starts. For example::
+
+    join_trace(["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"])
+    log.info("request ended")  # has trace_id='0af7651916cd43dd8448eb211c80319c'
+    stub.generate(request, metadata=trace_metadata())  # the next service joins the trace too
 """
 
 import re
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["join_trace", "trace_id", "trace_metadata"]
 
-# A later version may go on after a dash; "ff" is none. An id is not all zeros.
+# Later versions may add fields after a dash. Version "ff" and ids of zeros are invalid.
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})"
     r"-(?P<trace>(?!0{32})[0-9a-f]{32})"
@@ -22,7 +27,7 @@ _TRACEPARENT = re.compile(
     r"-[0-9a-f]{2}(?P<more>-.*)?"
 )
 
-# The longest that is looked at: version 0 has 55 characters, and the standard knows no other.
+# Characters. A longer value is ignored. Version 0, the only one today, has 55 characters.
 _MAX_LENGTH = 512
 
 
@@ -38,10 +43,10 @@ _traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
 
 def join_trace(traceparents: "Sequence[str]") -> None:
-    """Be part of the trace that a request's headers name, from now to the end of the task.
+    """Join the trace that a request's headers name, from now to the end of the task.
 
-    Every line that is logged then has its ``trace_id``. A malformed value is ignored, and so are
-    several: nobody knows which of them is meant.
+    Every line that is logged from then on has the ``trace_id``. A malformed value is ignored.
+    Several values are ignored too, because it is unclear which of them is right.
     """
     if len(traceparents) == 1 and (trace := trace_id(traceparents[0])) is not None:
         _traceparent.set(traceparents[0])
@@ -49,6 +54,6 @@ def join_trace(traceparents: "Sequence[str]") -> None:
 
 
 def trace_metadata() -> dict[str, str] | None:
-    """Return what tells the next service of the trace, if there is one."""
+    """Return gRPC metadata that names the trace; None if the task has joined none."""
     traceparent = _traceparent.get()
     return None if traceparent is None else {"traceparent": traceparent}

@@ -1,13 +1,20 @@
-"""``relay-demo``: the model service and the gateway in one nursery, with real gRPC in between.
+"""``relay-demo``: the model service and the gateway in one process, with real gRPC in between.
 
-What its own flags do not set, the environment does, by the names of the two programs. It ends as
-the gateway does: when the browsers have been told, with 130 after Ctrl-C.
+A setting that has no flag here is read from the environment, by the name that it has for
+``relay-model`` or ``relay-gateway``. For example, a demo of 100 prompts at a time::
+
+    RELAY_MODEL_MAX_CONCURRENT=100 relay-demo --port 8000
+
+The program ends as the gateway does: when all browsers have been told, with exit code 130 after
+SIGINT and 0 after SIGTERM. A second signal ends it at once. The exit code is 2 when a setting is
+wrong, and 1 when the page's address cannot be listened on; both after one line on stderr.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import trio
 from pydantic import Field
@@ -18,6 +25,7 @@ from relay_common.cli import fail, parse_settings
 from relay_common.errors import StartupError
 from relay_common.log import LogSettings, configure_logging
 from relay_common.running import run
+from relay_common.target import LAST_PORT
 from relay_gateway.serving import serve as serve_gateway
 from relay_gateway.settings import GatewaySettings
 from relay_model.serving import serve as serve_model
@@ -25,7 +33,9 @@ from relay_model.settings import ModelSettings
 
 __all__ = ["main"]
 
-_LAST_PORT = 65_535
+_PROGRAM = "relay-demo"
+
+SettingsT = TypeVar("SettingsT", bound=LogSettings)
 
 _log = get_logger(__name__)
 
@@ -33,16 +43,25 @@ _log = get_logger(__name__)
 class DemoSettings(LogSettings):
     """Run a model service and a gateway in front of it, with a page to try them."""
 
-    # --help opens with the line above.
+    # --help opens with the line above. A field that is None is left to the program that it is for.
 
-    model_config = SettingsConfigDict(env_prefix="RELAY_DEMO_", cli_prog_name="relay-demo")
+    model_config = SettingsConfigDict(env_prefix="RELAY_DEMO_", cli_prog_name=_PROGRAM)
 
-    host: str = Field(default="127.0.0.1", description="address of the page")
-    port: int = Field(
-        default=8080, ge=0, le=_LAST_PORT, description="port of the page; 0 takes any free one"
+    host: str | None = Field(
+        default=None, description="address of the page; without it RELAY_HOST, or 127.0.0.1"
     )
-    backend: str = Field(default="demo", description="what answers: demo, local")
-    demo_delay: float = Field(default=0.1, ge=0, description="demo: seconds between two words")
+    port: int | None = Field(
+        default=None,
+        ge=0,
+        le=LAST_PORT,
+        description="port of the page, 0 takes any free one; without it RELAY_PORT, or 8080",
+    )
+    backend: str | None = Field(
+        default=None, description="what answers; without it RELAY_MODEL_BACKEND, or demo"
+    )
+    demo_delay: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="demo: seconds between two words"
+    )
     model_path: Path | None = Field(default=None, description="local: a GGUF file")
 
 
@@ -55,43 +74,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     settings = parse_settings(DemoSettings, arguments)
     configure_logging(settings)
-    model = parse_settings(ModelSettings, _model_arguments(settings))
+    gateway = _parse(GatewaySettings, settings, "host", "port")
+    model = _parse(ModelSettings, settings, "backend", "demo_delay", "model_path")
+    # Only the gateway asks this model, so where it listens is nobody's setting.
+    model = model.model_copy(update={"host": "127.0.0.1", "port": 0})
     stop = trio.Event()
-    main = partial(_serve, settings, model, stop)
     try:
-        return run(main, on_terminate=stop.set, on_interrupt=stop.set)
-    except StartupError as error:
-        fail("relay-demo", error)
-
-
-def _model_arguments(settings: DemoSettings) -> list[str]:
-    arguments = ["--host=127.0.0.1", "--port=0", f"--backend={settings.backend}"]
-    arguments.append(f"--demo-delay={settings.demo_delay}")
-    if settings.model_path is not None:
-        arguments.append(f"--model-path={settings.model_path}")
-    return arguments
-
-
-async def _serve(settings: DemoSettings, model: ModelSettings, stop: trio.Event) -> None:
-    async with trio.open_nursery() as nursery:
-        addresses = await nursery.start(partial(serve_model, model))
-        host, port = addresses[0]
-        gateway = GatewaySettings(
-            host=settings.host, port=settings.port, model_target=f"{host}:{port}"
+        return run(
+            partial(_serve, gateway, model, stop), on_terminate=stop.set, on_interrupt=stop.set
         )
-        urls = await nursery.start(_serve_gateway, gateway, stop, nursery.cancel_scope)
-        _log.info("open the page in a browser; Ctrl-C ends everything", url=f"{urls[0]}/")
+    except StartupError as error:
+        fail(_PROGRAM, error)
 
 
-async def _serve_gateway(  # noqa: ASYNC128 - serve_gateway says that it has started
-    settings: GatewaySettings,
-    stop: trio.Event,
-    scope: trio.CancelScope,
-    *,
-    task_status: trio.TaskStatus[list[str]],
-) -> None:
-    await serve_gateway(settings, stop=stop, task_status=task_status)
-    scope.cancel()  # the model outlives those who ask it, and no longer
+def _parse(settings: type[SettingsT], demo: DemoSettings, *flags: str) -> SettingsT:
+    """Read the settings of one of the two programs; some of its flags are the demo's as well."""
+    return parse_settings(settings, tuple(_arguments(demo, flags)), program=_PROGRAM, flags=flags)
+
+
+def _arguments(demo: DemoSettings, flags: Sequence[str]) -> Iterator[str]:
+    for flag in flags:
+        if (value := getattr(demo, flag)) is not None:
+            yield f"--{flag.replace('_', '-')}={value}"
+
+
+async def _serve(gateway: GatewaySettings, model: ModelSettings, stop: trio.Event) -> None:
+    async with trio.open_nursery() as models:
+        addresses = await models.start(partial(serve_model, model))
+        host, port = addresses[0]
+        gateway = gateway.model_copy(update={"model_target": f"{host}:{port}"})
+        async with trio.open_nursery() as gateways:
+            urls = await gateways.start(partial(serve_gateway, gateway, stop=stop))
+            _log.info("open the page in a browser; Ctrl-C ends everything", url=f"{urls[0]}/")
+        models.cancel_scope.cancel()  # no gateway needs the model any more
 
 
 if __name__ == "__main__":

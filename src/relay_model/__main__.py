@@ -1,15 +1,15 @@
-"""``relay-model``: the model service as a program, and two commands beside it.
+"""``relay-model``: the model service as a program, and its commands.
 
-``relay-model ask`` and ``relay-model backends`` are described where they are made.
+For example::
 
-SIGINT ends it at once: answers stop within a token, and callers are told that the service is gone.
-SIGTERM lets answers end for ``--drain-seconds``, and takes no more prompts; a second signal ends it
-at once. It exits with 130 after SIGINT and with 0 after SIGTERM; with 2 when a setting or the model
-is wrong and with 1 when it cannot listen, in either case after one line on stderr.
+    relay-model --port 50052         serves until a signal
+    relay-model ask "Hello"          asks a running service; see ``commands/ask.py``
+    relay-model backends             lists the backends; see ``commands/backends_command.py``
+
+``commands/serve_command.py`` says how the service ends, and with which exit code.
 """
 
 import sys
-from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+# Each is imported when it is used: --help and a wrong flag are answered without the third of a
+# second that the imports of a service take.
 _COMMANDS = {"ask": "relay_model.commands.ask", "backends": "relay_model.commands.backends_command"}
+_SERVE = "relay_model.commands.serve_command"
 
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
@@ -39,23 +42,11 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
         return command(given[1:])
     settings = parse_settings(ModelSettings, given)
     configure_logging(settings)
+    serve: Callable[[ModelSettings], int] = import_module(_SERVE).main
     try:
-        return _serve(settings)
+        return serve(settings)
     except StartupError as error:
         fail("relay-model", error)
-
-
-def _serve(settings: ModelSettings) -> int:
-    # --help and a wrong flag are answered without the third of a second that these take.
-    import anyio  # noqa: PLC0415
-
-    from relay_common.gc_tuning import tune_gc  # noqa: PLC0415
-    from relay_common.running import run  # noqa: PLC0415
-    from relay_model.serving import serve  # noqa: PLC0415
-
-    tune_gc()
-    drain = anyio.Event()
-    return run(partial(serve, settings, drain=drain), on_terminate=drain.set)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,13 @@
-"""Whose turn it is: so many answers at a time, and a bounded queue of requests for one."""
+"""Admission control: a limit on answers in progress, and a bounded queue for further requests.
+
+For example, with two answers at a time and a queue of eight::
+
+    admission = Admission(max_concurrent=2, max_queued=8)
+    async with admission.admit():
+        ...  # one of at most two
+
+The eleventh request that comes at the same time is refused.
+"""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -15,48 +24,49 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """Answers are given first come, first served.
+    """Admits requests in the order in which they come.
 
-    A full queue refuses at once, so that the caller can go elsewhere while there is time. In the
-    queue a request has its deadline still, and cancelling it takes it out.
+    A request that finds the queue full is refused at once, so that the caller can go elsewhere
+    while there is time. A queued request keeps its deadline, and cancelling it removes it from the
+    queue.
     """
 
     def __init__(self, max_concurrent: int = 1000, max_queued: int = 100) -> None:
-        """Begin with nobody; needs no event loop.
+        """Begin without requests; needs no event loop.
 
         Args:
-            max_concurrent: requests that can have their turn at the same time.
-            max_queued: requests that can wait for one; the next is refused.
+            max_concurrent: requests that are admitted at a time.
+            max_queued: requests that wait for admission; the next one is refused.
 
         """
         self._max_concurrent = max_concurrent
         self._max_queued = max_queued
-        self._stream_limit = anyio.Semaphore(
-            max_concurrent
-        )  # hands slots on in the order of asking
+        self._places = anyio.Semaphore(max_concurrent)  # first in, first out
 
     @property
-    def taken(self) -> int:
-        """How many have their turn."""
-        return self._max_concurrent - self._stream_limit.value
+    def admitted(self) -> int:
+        """The number of requests that are admitted now."""
+        return self._max_concurrent - self._places.value
 
     @property
     def queued(self) -> int:
-        """How many wait."""
-        return self._stream_limit.statistics().tasks_waiting
+        """The number of requests that wait for admission now."""
+        return self._places.statistics().tasks_waiting
 
     @asynccontextmanager
-    async def turn(self) -> "AsyncGenerator[None]":
-        """Wait for a turn, which lasts as long as the context.
+    async def admit(self) -> "AsyncGenerator[None]":
+        """Wait for admission, which ends with the context.
+
+        Entering is a checkpoint, unless the request is refused; leaving is not.
 
         Raises:
             BackendError: RESOURCE_EXHAUSTED, the queue is full.
 
         """
-        if self._stream_limit.value == 0 and self.queued >= self._max_queued:
-            detail = f"{self.taken} answers under way, {self.queued} requests waiting"
+        if self._places.value == 0 and self.queued >= self._max_queued:
+            detail = f"{self.admitted} answers in progress, {self.queued} requests queued"
             raise BackendError(
                 Status.RESOURCE_EXHAUSTED, "The model is busy: try again later.", detail=detail
             )
-        async with self._stream_limit:
+        async with self._places:
             yield

@@ -1,4 +1,14 @@
-"""What can go wrong in a backend."""
+"""What can go wrong in a backend.
+
+For example, a provider that is overloaded::
+
+    raise BackendError(
+        Status.RESOURCE_EXHAUSTED,
+        "The model is busy. Try again later.",
+        detail="HTTP 529: overloaded_error",
+        retry_after=20.0,
+    )
+"""
 
 from typing import TYPE_CHECKING
 
@@ -9,29 +19,28 @@ __all__ = ["BackendError"]
 
 
 class BackendError(Exception):
-    """A backend that cannot answer, or that broke off in the middle of an answer.
+    """A backend that cannot answer, or that failed in the middle of an answer.
 
-    The status is what a caller can act on, so each failure has its own:
+    The caller can act on the status, so each kind of failure has its own:
 
     ====================  =========================================================
-    INVALID_ARGUMENT      the prompt: too long, or refused as a request
+    INVALID_ARGUMENT      the prompt is too long, or was refused
     UNAUTHENTICATED       our key is missing or wrong
     PERMISSION_DENIED     our key may not use this model
     NOT_FOUND             there is no such model
     RESOURCE_EXHAUSTED    too many requests, a quota, an overloaded provider
-    UNAVAILABLE           the provider cannot be reached, is down, was silent for
-                          longer than it may be, or broke off
-    INTERNAL              anything else, such as an answer that makes no sense
+    UNAVAILABLE           the provider cannot be reached, is down, or ended its
+                          answer early
+    DEADLINE_EXCEEDED     the provider was silent for longer than it may be
+    INTERNAL              anything else, for example an answer that cannot be read
     ====================  =========================================================
-
-    DEADLINE_EXCEEDED is not among them: the deadline is the caller's.
 
     Attributes:
         status: the gRPC status that the caller gets.
-        message: a sentence for the person who asked; nothing about our insides.
-        detail: what an operator wants to know; goes to the log and nowhere else. Never a key.
-        retry_after: seconds after which it is worth another try, where that is known; the caller
-            gets them as ``google.rpc.RetryInfo``.
+        message: a sentence for the person who asked; says nothing about the service's internals.
+        detail: what an operator wants to know; only for the log. Never contains a key.
+        retry_after: seconds after which a retry may succeed; None if unknown. The caller gets them
+            as ``google.rpc.RetryInfo``.
 
     """
 
@@ -43,7 +52,7 @@ class BackendError(Exception):
         detail: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Describe the failure once for each of its readers."""
+        """Describe the failure to the caller, and in ``detail`` to the operator."""
         super().__init__(message)
         self.status = status
         self.message = message

@@ -1,4 +1,7 @@
-"""Metrics over HTTP, for Prometheus: one small answer to each connection, in the event loop."""
+"""Metrics over HTTP, for Prometheus: one small answer to each connection, in the event loop.
+
+For example ``relay-model --metrics-port 9100`` and then ``curl http://127.0.0.1:9100/metrics``.
+"""
 
 from contextlib import suppress
 from http import HTTPStatus
@@ -20,18 +23,18 @@ __all__ = ["serve"]
 
 _PATH = b"/metrics"
 
-# A request has come and is answered in this time, or not at all.
-_SECONDS = 5.0
+# The longest that a connection may take, from its first byte to the end of its answer.
+_MAX_SECONDS = 5.0
 
-# Connections at a time, with the one that is being accepted; those after it wait in the system's
-# backlog for as long as that.
-_CONNECTIONS = 8
+# Connections served at a time, including the one that is being accepted. Further ones wait in the
+# system's backlog, at most until the first of these has reached its limit.
+_MAX_CONNECTIONS = 8
 
-# What a client may send before its request is complete; h11 refuses more.
+# The most bytes of a request that is not complete; h11 refuses more.
 _MAX_REQUEST_BYTES = 16_384
 
-# After a connection that could not be accepted, for want of descriptors.
-_PAUSE = 0.5
+# Seconds of pause after a connection that could not be accepted, because no descriptor was left.
+_ACCEPT_PAUSE_SECONDS = 0.5
 
 _log = get_logger(__name__)
 
@@ -46,23 +49,23 @@ async def serve(
     """Answer ``GET /metrics`` until cancelled, which closes every connection.
 
     Args:
-        registry: what to answer with.
+        registry: the metrics to answer with.
         host: the address to listen on.
-        port: the port, any free one if 0.
-        task_status: is told the port.
+        port: the port to listen on; 0 is any free port.
+        task_status: is told the port once it is bound.
 
     Raises:
         OSError: the address cannot be listened on.
 
     """
-    room = anyio.Semaphore(_CONNECTIONS)
+    places = anyio.Semaphore(_MAX_CONNECTIONS)
     async with (
         await anyio.create_tcp_listener(local_host=host, local_port=port) as listener,
         anyio.create_task_group() as tasks,
     ):
-        # anyio types them by what they accept.
+        # anyio's type for listeners names only what they accept.
         for each in cast("Sequence[SocketListener]", listener.listeners):
-            tasks.start_soon(_accept, each, registry, room, tasks)
+            tasks.start_soon(_accept, each, registry, places, tasks)
         bound = listener.extra(SocketAttribute.local_port)
         _log.info("metrics", host=host, port=bound, path=_PATH.decode())
         task_status.started(bound)
@@ -71,13 +74,13 @@ async def serve(
 async def _accept(
     listener: "SocketListener",
     registry: "CollectorRegistry",
-    room: anyio.Semaphore,
+    places: anyio.Semaphore,
     tasks: "TaskGroup",
 ) -> None:
     while True:
-        async with room:
+        async with places:
             stream = await _accept_one(listener)
-        tasks.start_soon(_serve_one, stream, registry, room)
+        tasks.start_soon(_serve_one, stream, registry, places)
 
 
 async def _accept_one(listener: "SocketListener") -> "SocketStream":
@@ -85,20 +88,22 @@ async def _accept_one(listener: "SocketListener") -> "SocketStream":
         try:
             return await listener.accept()
         except (OSError, anyio.BrokenResourceError):  # on asyncio and on trio
-            await anyio.sleep(_PAUSE)
+            await anyio.sleep(_ACCEPT_PAUSE_SECONDS)
 
 
 async def _serve_one(
-    stream: "SocketStream", registry: "CollectorRegistry", room: anyio.Semaphore
+    stream: "SocketStream", registry: "CollectorRegistry", places: anyio.Semaphore
 ) -> None:
-    async with room, stream:
-        with anyio.move_on_after(_SECONDS), suppress(anyio.BrokenResourceError):
+    async with places, stream:
+        with anyio.move_on_after(_MAX_SECONDS), suppress(anyio.BrokenResourceError):
             await _answer(stream, registry)
 
 
 async def _answer(stream: "SocketStream", registry: "CollectorRegistry") -> None:
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_REQUEST_BYTES)
-    with suppress(anyio.EndOfStream, h11.RemoteProtocolError):  # has left, or speaks no HTTP
+    with suppress(
+        anyio.EndOfStream, h11.RemoteProtocolError
+    ):  # disconnected, or does not speak HTTP
         request = await _read_request(stream, http)
         status = _status_for(request)
         body = generate_latest(registry) if status == HTTPStatus.OK else b""

@@ -1,4 +1,9 @@
-"""How an answer ended, as far as its backend knows."""
+"""How an answer ended, as far as its backend knows.
+
+For example, an answer that reached ``--max-tokens``::
+
+    Outcome(FinishReason.LENGTH, Usage(prompt_tokens=12, completion_tokens=512))
+"""
 
 from enum import IntEnum
 from typing import NamedTuple
@@ -7,18 +12,18 @@ __all__ = ["UNKNOWN", "FinishReason", "Outcome", "Usage"]
 
 
 class FinishReason(IntEnum):
-    """Why a model ended a complete answer; the numbers are those of the contract."""
+    """Why a model ended a complete answer; the numbers are those of ``ai.proto``."""
 
     UNSPECIFIED = 0
-    """It did not say."""
+    """The model gave no reason."""
     STOP = 1
-    """It had nothing more to say."""
+    """The answer is finished."""
     LENGTH = 2
-    """The answer is as long as it may be, or fills the model's context."""
+    """The answer has reached its limit, or fills the model's context."""
     CONTENT_FILTER = 3
-    """What followed was withheld, or the model refused to go on."""
+    """The rest was withheld, or the model refused to continue."""
     OTHER = 4
-    """It gave a reason that is none of these."""
+    """The model gave another reason."""
 
 
 class Usage(NamedTuple):
@@ -37,4 +42,4 @@ class Outcome(NamedTuple):
 
 
 UNKNOWN = Outcome()
-"""Nothing is known: the answer has not ended, or nothing was said about its end."""
+"""Nothing is known: the answer has not ended, or the backend reported no reason and no usage."""

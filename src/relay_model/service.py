@@ -1,4 +1,10 @@
-"""``ai.AIService`` over a backend: text becomes messages, an end a status and a log line."""
+"""``ai.AIService`` over a backend: pieces of text become messages, failures become statuses.
+
+Each request ends with one line in the log, which has its cause. For example::
+
+    service = AiService(backend, Admission(max_concurrent=2, max_queued=8))
+    server = Server([service])
+"""
 
 import math
 from contextlib import asynccontextmanager
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AiService", "Answer"]
 
-# A caller whose own time is up resets the call in the moment in which ours is.
+# A caller resets the call when its own clock reaches the deadline, perhaps just before ours does.
 _DEADLINE_SLACK_SECONDS = 0.1
 
 _NANOSECONDS = 1_000_000_000
@@ -36,23 +42,25 @@ _response = maker(GenerateResponse)
 
 
 class AiService(AiServiceBase):
-    """Answers ``Generate`` with what a backend says."""
+    """Answers ``Generate`` with what a backend gives."""
 
-    def __init__(self, backend: "Backend | None" = None, turns: Admission | None = None) -> None:
-        """Answer with a backend that is open, or say that it is not until it is.
+    def __init__(
+        self, backend: "Backend | None" = None, admission: Admission | None = None
+    ) -> None:
+        """Answer with an open backend; without one, refuse prompts until :meth:`begin`.
 
         Args:
-            backend: answers prompts; may be given later, see :meth:`begin`.
-            turns: how many of them at a time.
+            backend: answers prompts.
+            admission: limits the prompts that are answered at a time; without it, the defaults.
 
         """
         self._backend = backend
-        self._turns = turns or Admission()
+        self._admission = admission or Admission()
         self._stopped_from = math.inf
-        self.metrics = Metrics(self._turns)
+        self.metrics = Metrics(self._admission)
 
     def generate(self, generate_request: "GenerateRequest") -> "Answer":
-        """Answer a prompt with its text in pieces and then a last message that says ``done``."""
+        """Answer a prompt with messages of text and then a last message that has ``done`` set."""
         return Answer(self._respond(generate_request))
 
     def begin(self, backend: "Backend") -> None:
@@ -60,46 +68,46 @@ class AiService(AiServiceBase):
         self._backend = backend
 
     def stop(self, grace: float = 0.0) -> None:
-        """Take every cancellation as the end of the service, for the log.
+        """Log cancellations as the end of the service from now on.
 
         Args:
-            grace: seconds from now for which callers can still be the ones who cancel.
+            grace: seconds from now in which a cancellation still counts as the caller's.
 
         """
         self._stopped_from = anyio.current_time() + grace
 
     @asynccontextmanager
     async def _respond(self, request: "GenerateRequest") -> "AsyncGenerator[_Responses]":
-        """One request from its first moment to its line in the log.
+        """Serve one request, from its first moment to its line in the log.
 
-        No task and no scope is held across the yield but those of the backend's own context.
+        Only the backend's own context may hold a task or a scope across the yield.
         """
         deadline = anyio.current_effective_deadline()
-        measure = RequestLog(request.session_id, self.metrics)
+        log = RequestLog(request.session_id, self.metrics)
         cause, status = "model_error", Status.INTERNAL
         try:
             backend = self._ready_for(request)
-            async with self._turns.turn():
-                measure.begin_turn()
+            async with self._admission.admit():
+                log.admitted()
                 async with backend.stream(request.prompt, session_id=request.session_id) as pieces:
-                    responses = _Responses(pieces, measure)
+                    responses = _Responses(pieces, log)
                     yield responses
-            cause, status = responses.ending
+            cause, status = responses.outcome
         except BackendError as error:
-            cause, status = _ending_of(error)
-            measure.note(error=error.detail or error.message)
+            cause, status = _outcome_of(error)
+            log.add(error=error.detail or error.message)
             raise GRPCError(error.status, error.message, _details(error)) from error
-        except GRPCError:  # from sending: there is nobody to send to
-            cause, status = _LEFT
+        except GRPCError:  # from sending to a caller that has disconnected
+            cause, status = _DISCONNECTED
             raise
         except Exception as error:
-            measure.note(exc_info=error)
+            log.add(exc_info=error)
             raise GRPCError(Status.INTERNAL, "The model failed.") from error
         except BaseException:
-            cause, status = self._ending_by_cancellation(deadline)
+            cause, status = self._outcome_of_cancellation(deadline)
             raise
         finally:
-            measure.end(cause=cause, status=status.name)
+            log.end(cause=cause, status=status.name)
 
     def _ready_for(self, request: "GenerateRequest") -> "Backend":
         if not request.prompt:
@@ -109,29 +117,32 @@ class AiService(AiServiceBase):
             raise BackendError(Status.UNAVAILABLE, message)
         return self._backend
 
-    def _ending_by_cancellation(self, deadline: float) -> "_Ending":
-        # A call is cancelled in the same way whatever ended it; the clock is what tells them apart.
-        # Minus infinity is no deadline: the request was cancelled before it began.
+    def _outcome_of_cancellation(self, deadline: float) -> "_RequestOutcome":
+        # Every call is cancelled in the same way, so only the clock tells the causes apart.
+        # Minus infinity is not a deadline: the request was cancelled before it began.
         now = anyio.current_time()
         if -math.inf < deadline <= now + _DEADLINE_SLACK_SECONDS:
-            return _Ending("deadline", Status.DEADLINE_EXCEEDED)
-        return _Ending("shutdown", Status.UNAVAILABLE) if now >= self._stopped_from else _LEFT
+            return _RequestOutcome("deadline", Status.DEADLINE_EXCEEDED)
+        return _SHUTDOWN if now >= self._stopped_from else _DISCONNECTED
 
 
-class _Ending(NamedTuple):
-    """How a request ended: for the log and the metrics, and for the caller."""
+class _RequestOutcome(NamedTuple):
+    """How a request ended."""
 
     cause: str
+    """For the log and the metrics."""
     status: Status
+    """For the caller, and the log."""
 
 
-_DONE = _Ending("done", Status.OK)
-_LEFT = _Ending("client_disconnect", Status.CANCELLED)
+_DONE = _RequestOutcome("done", Status.OK)
+_DISCONNECTED = _RequestOutcome("client_disconnect", Status.CANCELLED)
+_SHUTDOWN = _RequestOutcome("shutdown", Status.UNAVAILABLE)
 
 
-def _ending_of(error: BackendError) -> _Ending:
-    is_away = error.status is Status.UNAVAILABLE
-    return _Ending("model_unavailable" if is_away else "model_error", error.status)
+def _outcome_of(error: BackendError) -> _RequestOutcome:
+    is_unavailable = error.status is Status.UNAVAILABLE
+    return _RequestOutcome("model_unavailable" if is_unavailable else "model_error", error.status)
 
 
 def _details(error: BackendError) -> list[RetryInfo] | None:
@@ -154,15 +165,15 @@ def _last_message(outcome: "Outcome") -> GenerateResponse:
 class _Responses:
     """A backend's pieces as messages, and the last message after them."""
 
-    def __init__(self, pieces: "Pieces", measure: RequestLog) -> None:
+    def __init__(self, pieces: "Pieces", log: RequestLog) -> None:
         self._pieces = pieces
-        self._measure = measure
+        self._log = log
         self._is_done = False
 
     @property
-    def ending(self) -> _Ending:
-        """How the request ended if nothing was raised."""
-        return _DONE if self._is_done else _LEFT
+    def outcome(self) -> _RequestOutcome:
+        """How the request ended, if nothing was raised."""
+        return _DONE if self._is_done else _DISCONNECTED
 
     async def __anext__(self) -> GenerateResponse:
         if self._is_done:
@@ -170,31 +181,31 @@ class _Responses:
         piece = await anext(self._pieces, None)
         if piece is None:
             self._is_done = True
-            self._measure.outcome = self._pieces.outcome
-            return _last_message(self._measure.outcome)
-        self._measure.count()
+            self._log.outcome = self._pieces.outcome
+            return _last_message(self._log.outcome)
+        self._log.piece_sent()
         return _response(token=piece)
 
 
 class Answer:
     """What ``generate`` returns: the messages of one answer, to be read inside its context.
 
-    It is a context manager because a backend may hold a scope for the whole of an answer, which
-    an async generator could not (PEP 789). Leaving the context stops the backend, and has done so
-    when it is left.
+    It is a context manager because a backend may hold a cancel scope during a whole answer, which
+    an async generator must not do (PEP 789). When the context has been left, the backend has
+    stopped.
 
     Raises:
-        GRPCError: from entering, reading or leaving: what the caller is to be told.
+        GRPCError: from entering, reading or leaving: the status for the caller.
 
     """
 
     def __init__(self, responses: "AbstractAsyncContextManager[_Responses]") -> None:
-        """Prepare an answer; nothing happens until it is entered."""
+        """Prepare an answer; the request begins when the context is entered."""
         self._context = responses
         self._responses: _Responses | None = None
 
     async def __aenter__(self) -> Self:
-        """Give the prompt to the backend; may wait for its turn."""
+        """Give the prompt to the backend, after a wait for admission if others are first."""
         self._responses = await self._context.__aenter__()
         return self
 
@@ -205,15 +216,16 @@ class Answer:
         traceback: "TracebackType | None",
     ) -> bool | None:
         """Stop the backend, and write how the request ended to the log."""
-        # The backend's context bounds what it awaits.
-        return await self._context.__aexit__(exc_type, exc_value, traceback)  # noqa: ASYNC102
+        return await self._context.__aexit__(  # noqa: ASYNC102 - a backend bounds its clean-up
+            exc_type, exc_value, traceback
+        )
 
     def __aiter__(self) -> Self:
         """Read the messages, once."""
         return self
 
     async def __anext__(self) -> GenerateResponse:
-        """Wait for the next message; the last one has ``done`` set."""
+        """Wait for the next message; a checkpoint. The last message has ``done`` set."""
         if self._responses is None:
             message = "an answer is read inside its context: async with service.generate(...)"
             raise RuntimeError(message)

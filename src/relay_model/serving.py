@@ -3,12 +3,19 @@
 The tasks, and what ends them::
 
     serve
-      ├── a task that hears of a cancellation first, and tells the service why
+      ├── a task that is cancelled first, and tells the service why
       └── the parts, shielded until then
             ├── server      the answers; ends when it is cancelled, or drained
-            ├── backend     opened when prompts can come; outlives the answers
-            ├── drain       waits until it is asked for
-            └── metrics     for Prometheus, where that is wanted
+            ├── backend     opened while the server listens; outlives the answers
+            ├── drain       waits until a drain is requested
+            └── metrics     for Prometheus, if they have a port
+
+For example, in a program of your own::
+
+    async with anyio.create_task_group() as tasks:
+        addresses = await tasks.start(partial(serve, ModelSettings(port=0)))
+        ...
+        tasks.cancel_scope.cancel()
 """
 
 from contextlib import contextmanager
@@ -40,17 +47,19 @@ __all__ = ["serve"]
 
 _SERVICE = "ai.AIService"
 
-# A gateway asks after 20 s of silence; one that asks more often than this is told to stop it.
+# Seconds. A gateway pings after 20 s of silence. A client that pings more often than this gets
+# GOAWAY.
 _PING_INTERVAL = 15.0
 
-# Streams of one connection beside those that have their turn or wait for it: refused ones that
-# are on their way, and health checks. At the limit, clients would hold requests back unseen.
+# Streams that one connection may have besides admitted and queued requests: health checks, and
+# requests that are being refused. A client at the limit would queue requests where we cannot see
+# them.
 _SPARE_STREAMS = 1000
 
 _log = get_logger(__name__)
 
 
-async def serve(  # noqa: ASYNC128 - _hold_backend says when it has started
+async def serve(  # noqa: ASYNC128 - _hold_backend calls started()
     settings: "ModelSettings",
     *,
     drain: anyio.Event | None = None,
@@ -59,17 +68,16 @@ async def serve(  # noqa: ASYNC128 - _hold_backend says when it has started
     """Listen, open the backend, and answer prompts until cancelled or drained.
 
     While the backend is being opened, prompts are answered with UNAVAILABLE, and health checks
-    (``grpc.health.v1``) with NOT_SERVING. Cancelling ends every answer, and has done so when this
-    returns.
+    (``grpc.health.v1``) with NOT_SERVING. When this has been cancelled, every answer has ended.
 
     Args:
-        settings: which backend, where to listen, and all the rest.
-        drain: when it is set, no more prompts are taken; this returns when the last answer has
-            ended, after ``settings.drain_seconds`` at most.
+        settings: which backend to open, where to listen, and all other settings.
+        drain: when it is set, no more prompts are accepted. This then returns when the last answer
+            has ended, after ``settings.drain_seconds`` at most.
         task_status: is told the bound addresses once prompts can be sent to them.
 
     Raises:
-        StartupError: the backend lacks something, or the address cannot be listened on.
+        StartupError: the backend cannot be opened, or the address cannot be listened on.
 
     """
     try:
@@ -90,7 +98,7 @@ class _Parts:
         self._settings = settings
         self._drain = drain
         self._started = started
-        self._service = AiService(turns=Admission(settings.max_concurrent, settings.max_queued))
+        self._service = AiService(None, Admission(settings.max_concurrent, settings.max_queued))
         self._health = Health(dict.fromkeys(("", _SERVICE), ServingStatus.NOT_SERVING))
         self._server = Server([self._service, self._health], config=_configuration(settings))
         listen(self._server, RecvRequest, _bind_trace)
@@ -105,10 +113,10 @@ class _Parts:
             tasks.cancel_scope.cancel()
 
     async def _stop_before_cancelling(self) -> None:
-        """Pass a cancellation on to the body once the service knows of it.
+        """Tell the service about a cancellation, and only then cancel the body.
 
-        So the service knows why its answers are cancelled. The shield around the body holds the
-        cancellation back for no longer than this takes.
+        Therefore the service knows why its answers are cancelled. The shield around the body delays
+        the cancellation only until this task has run.
         """
         try:
             await anyio.sleep_forever()
@@ -180,5 +188,5 @@ def _listening(host: str, port: int) -> "Generator[None]":
 
 
 async def _bind_trace(request: RecvRequest) -> None:
-    """Have every line that is logged in a call's task name the trace that the call is part of."""
+    """Add the trace that a call belongs to, to every line that its task logs."""
     join_trace([str(value) for value in request.metadata.getall("traceparent", [])])

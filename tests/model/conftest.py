@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from relay_model.backends.local.llama import Engine, bundled_weights
-from tests.support.installed import NOT_INSTALLED
+from tests.support.local_model import NOT_INSTALLED
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Admission: so many at a time, a bounded queue, first come first served."""
+"""Admission: a limit, a bounded queue, first come first served."""
 
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a scope may swallow what its body raises; a test would have failed.
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.anyio
 
 
 class Callers:
-    """Tasks that ask for a turn and keep it until they are told."""
+    """Tasks that ask for admission, and leave when they are told to."""
 
-    def __init__(self, turns: Admission) -> None:
+    def __init__(self, admission: Admission) -> None:
         self.served: list[int] = []
-        self._turns = turns
+        self._admission = admission
         self._go = [anyio.Event() for _ in range(10)]
         self.scopes = [anyio.CancelScope() for _ in range(10)]
 
@@ -34,7 +34,7 @@ class Callers:
 
     async def ask(self, number: int) -> None:
         with self.scopes[number]:
-            async with self._turns.turn():
+            async with self._admission.admit():
                 self.served.append(number)
                 await self._go[number].wait()
 
@@ -44,64 +44,64 @@ class Callers:
 
 
 async def test_first_come_first_served() -> None:
-    turns = Admission(max_concurrent=2, max_queued=8)
-    callers = Callers(turns)
+    admission = Admission(max_concurrent=2, max_queued=8)
+    callers = Callers(admission)
     async with anyio.create_task_group() as tasks:
         await callers.come(range(10), tasks)
-        assert (turns.taken, turns.queued) == (2, 8)
+        assert (admission.admitted, admission.queued) == (2, 8)
         for number in range(10):
             await callers.dismiss(number)
-            assert turns.taken == min(2, 9 - number)
+            assert admission.admitted == min(2, 9 - number)
     assert callers.served == list(range(10))
-    assert (turns.taken, turns.queued) == (0, 0)
+    assert (admission.admitted, admission.queued) == (0, 0)
 
 
 async def test_a_full_queue_refuses_without_waiting() -> None:
-    turns = Admission(max_concurrent=1, max_queued=0)
-    async with turns.turn():
+    admission = Admission(max_concurrent=1, max_queued=0)
+    async with admission.admit():
         with anyio.CancelScope() as scope:
             scope.cancel()  # whatever waits now is cancelled
             with pytest.raises(BackendError) as raised:
-                async with turns.turn():
+                async with admission.admit():
                     pass
     assert raised.value.status is Status.RESOURCE_EXHAUSTED
     assert not scope.cancelled_caught
-    async with turns.turn():
-        assert turns.taken == 1
+    async with admission.admit():
+        assert admission.admitted == 1
 
 
 async def test_cancelled_it_leaves_the_queue_and_the_order_as_they_are() -> None:
-    turns = Admission(max_concurrent=1, max_queued=3)
-    callers = Callers(turns)
+    admission = Admission(max_concurrent=1, max_queued=3)
+    callers = Callers(admission)
     async with anyio.create_task_group() as tasks:
         await callers.come(range(4), tasks)
         callers.scopes[1].cancel()
         await anyio.wait_all_tasks_blocked()
-        assert (turns.taken, turns.queued) == (1, 2)
+        assert (admission.admitted, admission.queued) == (1, 2)
         await callers.come([4], tasks)
         for number in (0, 2, 3, 4):
             await callers.dismiss(number)
     assert callers.served == [0, 2, 3, 4]
 
 
-async def test_cancelled_as_its_turn_comes_it_passes_it_on() -> None:
-    turns = Admission(max_concurrent=1, max_queued=2)
-    callers = Callers(turns)
+async def test_cancelled_as_it_is_admitted_it_admits_the_next() -> None:
+    admission = Admission(max_concurrent=1, max_queued=2)
+    callers = Callers(admission)
     async with anyio.create_task_group() as tasks:
         await callers.come(range(3), tasks)
-        callers.scopes[0].cancel()  # which will hand its turn on
+        callers.scopes[0].cancel()  # which admits the next one
         await anyio.lowlevel.checkpoint()
         callers.scopes[1].cancel()
         await anyio.wait_all_tasks_blocked()
         assert callers.served[-1] == 2
         await callers.dismiss(2)
-    assert turns.taken == 0
+    assert admission.admitted == 0
 
 
-async def test_a_failure_gives_its_turn_back() -> None:
-    turns = Admission(max_concurrent=1, max_queued=0)
+async def test_a_failure_frees_its_place() -> None:
+    admission = Admission(max_concurrent=1, max_queued=0)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            async with turns.turn():
+            async with admission.admit():
                 raise ZeroDivisionError
-    assert turns.taken == 0
+    assert admission.admitted == 0

@@ -157,7 +157,7 @@ def test_what_nobody_reads_is_not_asked_for(
     reading, writing = os.pipe()
     os.close(reading)
     service = AiService(ScriptedBackend("x", FOREVER))
-    with served(service) as target, open(writing, "w", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor
+    with served(service) as target, os.fdopen(writing, "w", encoding="utf-8") as out:
         monkeypatch.setattr("sys.stdout", out)
         assert ask(target) == 1
     line = "relay-model ask: error: cannot write the answer: broken pipe\n"
@@ -168,7 +168,7 @@ def test_what_nobody_reads_is_not_asked_for(
 def test_interrupted_while_its_reader_stalls_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     service = AiService(Signalling(signal.SIGINT))
-    with served(service) as target, open(writing, "w", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor
+    with served(service) as target, os.fdopen(writing, "w", encoding="utf-8") as out:
         os.set_blocking(writing, False)
         with suppress(BlockingIOError):
             while os.write(writing, b"x" * 65_536):
@@ -184,7 +184,7 @@ def test_interrupted_while_its_reader_stalls_it_ends(monkeypatch: pytest.MonkeyP
 def test_an_answer_cannot_steer_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     controlling, terminal = pty.openpty()
     backend = ScriptedBackend("a\x1b[2J\x9bb\tc\r\n")
-    with served(AiService(backend)) as target, open(terminal, "w", encoding="utf-8") as out:  # noqa: PTH123 - a descriptor
+    with served(AiService(backend)) as target, os.fdopen(terminal, "w", encoding="utf-8") as out:
         monkeypatch.setattr("sys.stdout", out)
         assert ask(target) == 0
         shown = os.read(controlling, 1000).decode()

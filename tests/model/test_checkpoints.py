@@ -1,8 +1,10 @@
-"""An answer of the model service that is ended at each of its checkpoints: its turn is given back.
+"""An answer of the model service that is ended at each of its checkpoints.
 
-See `packages/grpclib-anyio/tests/support/every_checkpoint.py`. Waiting for a turn, thinking and in the middle of its text; with
-and without the transport. After each checkpoint the backend has stopped, one line in the log says
-how the request ended, and the next one is answered, for which there is only the turn of the first.
+It is ended while it waits for admission, before its first token, and in the middle of its text;
+with and without the transport. After each checkpoint the backend has stopped, one line in the log
+says how the request ended, and the next request is answered. Only one request is admitted at a
+time, so that the next one shows that the place of the first is free. `harness.every_checkpoint`
+finds the checkpoints.
 """
 
 # pyright: reportPossiblyUnboundVariable=false
@@ -40,11 +42,11 @@ AT_ONCE = Configuration(initial_backoff=0)
 
 @dataclass(frozen=True)
 class Phase:
-    """What the backend does, and whether somebody else has the only turn at first."""
+    """What the backend does, and whether another request is admitted first."""
 
     script: tuple[str | float, ...]
     is_queued: bool = False
-    #: Orders drawn by lot, beside the two that all have.
+    #: Random orders, in addition to the two that every phase has.
     seeds: int = 0
 
 
@@ -53,7 +55,7 @@ def _in_no_time(step: str | float) -> str | float:
 
 
 PHASES = {
-    "waiting for a turn": Phase(("one",), is_queued=True, seeds=1),
+    "waiting for admission": Phase(("one",), is_queued=True, seeds=1),
     "thinking": Phase((1.0, "one")),
     "mid-stream": Phase(("one", 0.25, "two", 0.25, "three")),
 }
@@ -91,9 +93,9 @@ class Question:
     def __init__(self, phase: Phase) -> None:
         self.scope = anyio.CancelScope()
         self.error: GRPCError | None = None
-        self.turns = Admission(max_concurrent=1, max_queued=1)
+        self.admission = Admission(max_concurrent=1, max_queued=1)
         self.backend = CountingBackend(*phase.script)
-        self.service = AiService(self.backend, self.turns)
+        self.service = AiService(self.backend, self.admission)
         self.wires = Wires()
         #: Why the request ended, if the service has heard of it.
         self.causes: list[str] = []
@@ -141,13 +143,13 @@ class Question:
         return text
 
     async def _occupy(self, taken: anyio.Event) -> None:
-        """Have the turn until the question waits for it."""
-        async with self.turns.turn():
+        """Occupy the only place until the question waits for it."""
+        async with self.admission.admit():
             taken.set()
             await settled()
 
     def _check_idle(self) -> None:
-        assert (self.turns.taken, self.turns.queued, self.backend.running) == (0, 0, 0)
+        assert (self.admission.admitted, self.admission.queued, self.backend.running) == (0, 0, 0)
 
 
 End = Callable[[Question], None]

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 
 def generating_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "relay-generation"]
+    return [thread for thread in threading.enumerate() if thread.name == "relay-llama-answer"]
 
 
 async def failure_of(pieces: AsyncIterator[str]) -> BackendError:
@@ -42,8 +42,8 @@ async def failure_of(pieces: AsyncIterator[str]) -> BackendError:
 
 
 async def test_gives_the_pieces_in_order_and_ends() -> None:
-    async with LlamaAnswer(ScriptedEngine(*WORDS, LAST), {}) as generation:
-        said = [piece async for piece in generation]
+    async with LlamaAnswer(ScriptedEngine(*WORDS, LAST), {}) as answer:
+        said = [piece async for piece in answer]
     assert said == [f"{number} " for number in range(100)]
     assert not generating_threads()
 
@@ -54,14 +54,14 @@ async def test_steps_without_text_are_not_pieces() -> None:
         "prompt_progress": {"total": 9, "processed": 4},
     }
     engine = ScriptedEngine(progress, {}, says(""), says("x"), LAST)
-    async with LlamaAnswer(engine, {}) as generation:
-        assert [piece async for piece in generation] == ["x"]
+    async with LlamaAnswer(engine, {}) as answer:
+        assert [piece async for piece in answer] == ["x"]
 
 
 async def test_text_of_the_last_step_counts() -> None:
     engine = ScriptedEngine(says("a"), says("b", finish_reason="length"))
-    async with LlamaAnswer(engine, {}) as generation:
-        assert [piece async for piece in generation] == ["a", "b"]
+    async with LlamaAnswer(engine, {}) as answer:
+        assert [piece async for piece in answer] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,16 @@ async def test_text_of_the_last_step_counts() -> None:
 )
 async def test_the_last_steps_say_how_the_answer_ended(reported: str, reason: FinishReason) -> None:
     engine = ScriptedEngine(says("x"), says("", finish_reason=reported), costs(3, 1))
-    async with LlamaAnswer(engine, {}) as generation:
-        assert [piece async for piece in generation] == ["x"]
-        assert generation.outcome == (reason, (3, 1))
+    async with LlamaAnswer(engine, {}) as answer:
+        assert [piece async for piece in answer] == ["x"]
+        assert answer.outcome == (reason, (3, 1))
 
 
 async def test_a_full_buffer_holds_the_thread() -> None:
     engine = ScriptedEngine(*WORDS, LAST)
-    async with LlamaAnswer(engine, {}) as generation:
+    async with LlamaAnswer(engine, {}) as answer:
         await engine.until_offered(TAKEN_UNREAD)
-        assert await anext(generation) == "0 "
+        assert await anext(answer) == "0 "
         await engine.until_offered(TAKEN_UNREAD + 1)
         await anyio.wait_all_tasks_blocked()
         assert engine.offered == TAKEN_UNREAD + 1
@@ -110,8 +110,8 @@ async def test_cancelling_a_reader_stops_the_engine_within_a_step() -> None:
     engine = EndlessEngine()
     steps_when_cancelled = 0
     with anyio.CancelScope() as scope:
-        async with LlamaAnswer(engine, {}) as generation:
-            async for piece in generation:
+        async with LlamaAnswer(engine, {}) as answer:
+            async for piece in answer:
                 if piece == "3 ":
                     steps_when_cancelled = engine.steps
                     scope.cancel()
@@ -126,8 +126,8 @@ async def test_cancelled_while_the_engine_thinks_it_waits_for_one_step() -> None
 
     async def read() -> None:
         with scope:
-            async with LlamaAnswer(engine, {}) as generation:
-                _ = [piece async for piece in generation]
+            async with LlamaAnswer(engine, {}) as answer:
+                _ = [piece async for piece in answer]
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(read)
@@ -154,9 +154,9 @@ async def test_an_engine_that_does_not_stop_is_left_behind_and_reported() -> Non
 
 async def test_an_engine_that_raises_fails_the_answer() -> None:
     engine = ScriptedEngine(says("half"), RuntimeError("cudaMalloc failed at 0x7f"))
-    async with LlamaAnswer(engine, {}) as generation:
-        assert await anext(generation) == "half"
-        failure = await failure_of(generation)
+    async with LlamaAnswer(engine, {}) as answer:
+        assert await anext(answer) == "half"
+        failure = await failure_of(answer)
     assert (failure.status, failure.message) == (Status.INTERNAL, "The model failed.")
     assert failure.detail is not None
     assert "cudaMalloc" in failure.detail
@@ -165,10 +165,10 @@ async def test_an_engine_that_raises_fails_the_answer() -> None:
 async def test_an_engine_that_reports_an_error_fails_the_answer() -> None:
     error = {"error": {"code": 500, "type": "server_error", "message": "context lost"}}
     engine = ScriptedEngine(says("half"), error, LAST)
-    async with LlamaAnswer(engine, {}) as generation:
-        assert await anext(generation) == "half"
-        failure = await failure_of(generation)
-        again = await failure_of(generation)
+    async with LlamaAnswer(engine, {}) as answer:
+        assert await anext(answer) == "half"
+        failure = await failure_of(answer)
+        again = await failure_of(answer)
     assert failure.status is Status.INTERNAL
     assert "context lost" not in failure.message
     assert "context lost" in str(failure.detail)
@@ -176,16 +176,16 @@ async def test_an_engine_that_reports_an_error_fails_the_answer() -> None:
 
 
 async def test_an_answer_that_just_stops_is_not_a_complete_one() -> None:
-    async with LlamaAnswer(ScriptedEngine(says("half")), {}) as generation:
-        assert await anext(generation) == "half"
-        failure = await failure_of(generation)
+    async with LlamaAnswer(ScriptedEngine(says("half")), {}) as answer:
+        assert await anext(answer) == "half"
+        failure = await failure_of(answer)
     assert failure.status is Status.INTERNAL
 
 
 async def test_a_step_that_cannot_be_read_fails_the_answer() -> None:
     engine = ScriptedEngine({"choices": "malformed_response"}, says("x"), LAST)
-    async with LlamaAnswer(engine, {}) as generation:
-        failure = await failure_of(generation)
+    async with LlamaAnswer(engine, {}) as answer:
+        failure = await failure_of(answer)
     assert failure.status is Status.INTERNAL
     assert engine.was_told_to_stop
 
@@ -199,7 +199,7 @@ async def test_a_prompt_that_exceeds_the_context_is_the_callers_fault() -> None:
             "n_ctx": 4096,
         }
     }
-    async with LlamaAnswer(ScriptedEngine(refusal), {}) as generation:
-        failure = await failure_of(generation)
+    async with LlamaAnswer(ScriptedEngine(refusal), {}) as answer:
+        failure = await failure_of(answer)
     assert failure.status is Status.INVALID_ARGUMENT
     assert failure.message == "The prompt is too long: 5000 tokens, where 4096 is the most."

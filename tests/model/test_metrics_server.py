@@ -16,7 +16,7 @@ OK, BAD, MISSING, WRONG_METHOD = b"HTTP/1.1 200", b"", b"HTTP/1.1 404", b"HTTP/1
 
 
 @asynccontextmanager
-async def scraped() -> AsyncGenerator[int, None]:
+async def metrics_port() -> AsyncGenerator[int, None]:
     """Serve one counter; give the port."""
     registry = CollectorRegistry()
     Counter("turtles", "All the way down", registry=registry).inc(3)
@@ -40,7 +40,7 @@ async def answer(port: int, *pieces: bytes) -> bytes:
 
 
 async def test_prometheus_gets_its_metrics() -> None:
-    async with scraped() as port:
+    async with metrics_port() as port:
         response = await answer(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
     head, _, body = response.partition(b"\r\n\r\n")
     assert head.startswith(OK)
@@ -60,12 +60,12 @@ async def test_prometheus_gets_its_metrics() -> None:
     ],
 )
 async def test_each_request_is_answered_or_dropped(request_: bytes, status: bytes) -> None:
-    async with scraped() as port:
+    async with metrics_port() as port:
         assert (await answer(port, request_))[: len(OK)] == status
 
 
 async def test_a_request_may_come_in_pieces() -> None:
-    async with scraped() as port:
+    async with metrics_port() as port:
         pieces = (b"GET /met", b"rics HTTP/1.1\r", b"\nHost: x\r\n", b"\r\n")
         assert (await answer(port, *pieces)).startswith(OK)
 
@@ -73,8 +73,8 @@ async def test_a_request_may_come_in_pieces() -> None:
 async def test_a_client_that_says_nothing_is_dropped_and_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(metrics_server, "_SECONDS", 0.3)
-    async with scraped() as port, anyio.create_task_group() as tasks:
+    monkeypatch.setattr(metrics_server, "_MAX_SECONDS", 0.3)
+    async with metrics_port() as port, anyio.create_task_group() as tasks:
         for _ in range(20):  # more than are served at a time
             tasks.start_soon(answer, port)
         request = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -83,7 +83,7 @@ async def test_a_client_that_says_nothing_is_dropped_and_holds_up_nobody(
 
 async def test_cancelled_it_closes_every_connection() -> None:
     async with anyio.create_task_group() as tasks:
-        async with scraped() as port:
+        async with metrics_port() as port:
             stream = await anyio.connect_tcp("127.0.0.1", port)
             await anyio.wait_all_tasks_blocked()
         async with stream:

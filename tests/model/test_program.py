@@ -18,7 +18,7 @@ from grpclib.exceptions import GRPCError
 from grpclib_anyio.client import Channel
 
 from relay_proto.ai import AiServiceStub, GenerateRequest
-from tests.support.installed import needs_local_model
+from tests.support.local_model import needs_local_model
 
 COMMAND = (sys.executable, "-m", "relay_model", "--port", "0", "--log-format", "json")
 
@@ -135,6 +135,7 @@ def test_a_port_in_use_is_one_line() -> None:
         )
 
 
+@needs_local_model
 def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "none.gguf"
     assert outcome("--backend", "local", "--model-path", str(path)) == (

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from typing import Any
 
-import httpx  # noqa: ASYNC127 - the ollama library uses it
+import httpx  # noqa: ASYNC127 - the ollama library makes its requests with it, not with httpx2
 import httpx2
 import pytest
 from grpclib.const import Status

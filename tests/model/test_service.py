@@ -35,11 +35,11 @@ FOREVER = math.inf
 
 @asynccontextmanager
 async def served(
-    backend: ScriptedBackend, turns: Admission | None = None
+    backend: ScriptedBackend, admission: Admission | None = None
 ) -> AsyncGenerator[AiServiceStub, None]:
     """Give a stub whose calls the backend answers."""
     async with anyio.create_task_group() as tasks:
-        server = Server([AiService(backend, turns)])
+        server = Server([AiService(backend, admission)])
         ((host, port),) = await tasks.start(server.serve, "127.0.0.1", 0)
         async with Channel(host, port) as channel:
             yield AiServiceStub(channel)
@@ -62,7 +62,7 @@ async def until(condition: Callable[[], bool]) -> None:
     """Let the others run until something has happened that says nothing when it does."""
     with anyio.fail_after(5):
         await anyio.lowlevel.checkpoint()
-        while not condition():  # noqa: ASYNC110 - as above
+        while not condition():  # noqa: ASYNC110 - the condition has no event
             await anyio.lowlevel.checkpoint()
 
 
@@ -359,11 +359,11 @@ async def test_every_end_is_counted() -> None:
 
 @pytest.mark.anyio
 async def test_a_full_queue_refuses_at_once() -> None:
-    backend, turns = ScriptedBackend("x", FOREVER), Admission(1, 1)
-    async with served(backend, turns) as stub, anyio.create_task_group() as tasks:
+    backend, admission = ScriptedBackend("x", FOREVER), Admission(1, 1)
+    async with served(backend, admission) as stub, anyio.create_task_group() as tasks:
         tasks.start_soon(ask, stub)
         tasks.start_soon(ask, stub)
-        await until(lambda: turns.queued == 1)
+        await until(lambda: admission.queued == 1)
         assert await refusal(stub) == (
             Status.RESOURCE_EXHAUSTED,
             "The model is busy: try again later.",
@@ -375,10 +375,10 @@ async def test_a_full_queue_refuses_at_once() -> None:
 @pytest.mark.trio
 async def test_a_deadline_holds_in_the_queue(autojump_clock: MockClock) -> None:
     del autojump_clock
-    backend, turns = ScriptedBackend("x", FOREVER), Admission(1, 1)
+    backend, admission = ScriptedBackend("x", FOREVER), Admission(1, 1)
     with structlog.testing.capture_logs() as log:
         async with (
-            ChannelFor([AiService(backend, turns)]) as channel,
+            ChannelFor([AiService(backend, admission)]) as channel,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(ask, AiServiceStub(channel))
@@ -387,7 +387,7 @@ async def test_a_deadline_holds_in_the_queue(autojump_clock: MockClock) -> None:
             with pytest.raises(GRPCError) as raised:
                 await ask(AiServiceStub(channel), timeout=2)
             await anyio.wait_all_tasks_blocked()
-            assert (turns.taken, turns.queued) == (1, 0)
+            assert (admission.admitted, admission.queued) == (1, 0)
             assert trio.current_time() == start + 2
             tasks.cancel_scope.cancel()
     assert raised.value.status is Status.DEADLINE_EXCEEDED

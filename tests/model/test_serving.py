@@ -320,7 +320,7 @@ async def test_lines_of_a_request_name_its_trace(monkeypatch: pytest.MonkeyPatch
         for metadata in [
             [traceparent],
             [],
-            [("traceparent", "malformed_response")],
+            [("traceparent", "malformed")],
             [traceparent] * 2,
         ]:
             _ = [message async for message in service.ask(metadata=metadata)]

@@ -1,11 +1,13 @@
 """An HTTP server that answers as a script says and sees what becomes of its connections.
 
 Real sockets on 127.0.0.1, HTTP/1.1 by h11. It knows nothing of any provider: what the bytes of an
-answer are is up to the modules beside this one.
+answer mean is defined in `provider_wires`.
 """
 
 import json
+import socket
 import ssl
+import struct
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,11 +22,15 @@ __all__ = ["Exchange", "ProviderServer", "Reply", "Step", "chopped", "provider_s
 
 class _Action(Enum):
     CUT = auto()
+    HANG_UP = auto()
     STALL = auto()
 
 
 CUT = _Action.CUT
 """The connection is lost here: the body has no end."""
+
+HANG_UP = _Action.HANG_UP
+"""As the first step: the connection is closed without a response."""
 
 STALL = _Action.STALL
 """Nothing more is sent, and nothing closed."""
@@ -61,7 +67,7 @@ class Exchange:
         self.changed = trio.Event()
 
     async def until_sent(self, count: int) -> None:
-        """Wait until so many pieces were sent."""
+        """Wait until `count` pieces were sent."""
         while self.sent < count:
             await self.changed.wait()
 
@@ -79,6 +85,14 @@ class ProviderServer:
         self.connections_made = 0
         self.is_silent = False
         """Whether requests are taken and never answered."""
+        self.resets = False
+        """Whether connections are closed by a reset."""
+        self._scopes: set[trio.CancelScope] = set()
+
+    def close_connections(self) -> None:
+        """Close all connections, for example as a provider closes idle ones."""
+        for scope in self._scopes:
+            scope.cancel()
 
     async def exchange(self, number: int = 0) -> Exchange:
         """Wait for a request to have come."""
@@ -94,10 +108,16 @@ class ProviderServer:
     async def handle(self, stream: trio.abc.Stream) -> None:
         self.connections += 1
         self.connections_made += 1
+        scope = trio.CancelScope()
+        self._scopes.add(scope)
         try:
-            await _Connection(self, stream).serve()
+            with scope:
+                await _Connection(self, stream).serve()
         finally:
+            self._scopes.remove(scope)
             self.connections -= 1
+            if self.resets:
+                _reset_when_closed(stream)
             self._notify()
             with trio.CancelScope(shield=True) as scope:
                 scope.cancel()
@@ -146,6 +166,8 @@ class _Connection:
         self._exchange = exchange
         if self._server.is_silent:
             await trio.sleep_forever()
+        if reply.steps[:1] == (HANG_UP,):
+            return False
         await self._send(_head(reply))
         for step in reply.steps:
             if step is CUT:
@@ -181,6 +203,11 @@ class _Connection:
 
     async def _send(self, event: h11.Event) -> None:
         await self._stream.send_all(self._h11.send(event) or b"")
+
+
+def _reset_when_closed(stream: trio.abc.Stream) -> None:
+    assert isinstance(stream, trio.SocketStream)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _head(reply: Reply) -> h11.Response:

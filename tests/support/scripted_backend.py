@@ -43,7 +43,7 @@ class ScriptedEngine:
 
     @property
     def offered(self) -> int:
-        """How many steps it has asked to take."""
+        """The number of steps that were offered to the callback."""
         return self._offered
 
     def answer(self, request: dict[str, Any], on_step: Callable[[Step], bool]) -> None:
@@ -57,7 +57,7 @@ class ScriptedEngine:
                 return
 
     async def until_offered(self, count: int) -> None:
-        """Wait until it has asked to take so many steps."""
+        """Wait until the engine has offered `count` steps."""
         await anyio.to_thread.run_sync(self._wait, count)
 
     def _count(self) -> None:

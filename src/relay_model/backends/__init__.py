@@ -1,1 +1,6 @@
-"""What answers prompts; see ``protocol`` for what a backend is and ``registry`` for which there are."""
+"""What answers prompts.
+
+``protocol`` says what a backend is, ``settings`` what it can be told, and ``registry`` which
+backends there are. For example ``relay-model --backend demo`` answers with ``demo``, which needs no
+model.
+"""

@@ -1,4 +1,8 @@
-"""A backend without a model: repeats the prompt, a word at a time."""
+"""A backend without a model: repeats the prompt, a word at a time.
+
+For example, the prompt "hello" is answered with ``Streaming ``, ``response ``, ``to: `` and
+``hello ``.
+"""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
@@ -10,7 +14,7 @@ from relay_model.outcome import FinishReason, Outcome
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
-    from relay_model.settings import ModelSettings
+    from relay_model.backends.settings import BackendSettings
 
 __all__ = ["DemoBackend", "open_backend"]
 
@@ -19,23 +23,19 @@ class DemoBackend:
     """Answers every prompt with ``Streaming response to: <prompt>``, word by word."""
 
     def __init__(self, delay: float) -> None:
-        """Set the pause between two words, in seconds."""
+        """Set the pause between two words, in seconds; the first word has none."""
         self._delay = delay
 
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: str,
-        *,
-        session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
-    ) -> "AsyncGenerator[_Paced]":
-        """Answer one prompt; leaving the context ends the answer there and then."""
+    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[_Paced]":
+        """Answer one prompt; leaving the context ends the answer at once."""
+        del session_id  # each answer stands alone
         words = f"Streaming response to: {prompt}".split()
         yield _Paced(iter(words), self._delay)
 
 
 class _Paced:
-    """Words with a pause between them, each with the space that was after it."""
+    """Words with a pause between them, each with a space at its end."""
 
     outcome = Outcome(FinishReason.STOP)
 
@@ -57,6 +57,6 @@ class _Paced:
 
 
 @asynccontextmanager
-async def open_backend(settings: "ModelSettings") -> "AsyncGenerator[DemoBackend]":
-    """Open the demo backend, which needs nothing and holds nothing."""
+async def open_backend(settings: "BackendSettings") -> "AsyncGenerator[DemoBackend]":
+    """Open the demo backend; there is nothing to load and nothing to close."""
     yield DemoBackend(settings.demo_delay)

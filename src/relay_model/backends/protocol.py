@@ -1,4 +1,12 @@
-"""What a backend is."""
+"""What a backend is: the protocol between the service and what answers prompts.
+
+The service uses a backend like this, once for each prompt::
+
+    async with backend.stream(prompt, session_id=session_id) as pieces:
+        async for piece in pieces:
+            ...
+    outcome = pieces.outcome
+"""
 
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,10 +20,10 @@ __all__ = ["Backend", "Pieces"]
 
 
 class Pieces(Protocol):
-    """An async iterator of the text of one answer, in the pieces in which it is made."""
+    """An async iterator of the text of one answer, in the pieces in which the model makes it."""
 
     def __aiter__(self) -> "AsyncIterator[str]":
-        """Return itself: the pieces are there once."""
+        """Return the iterator itself, because an answer can be read once."""
         ...
 
     def __anext__(self) -> "Awaitable[str]":
@@ -24,7 +32,7 @@ class Pieces(Protocol):
 
     @property
     def outcome(self) -> "Outcome":
-        """How the answer ended; means something once the iterator has come to its end."""
+        """How the answer ended; valid once the iterator is exhausted."""
         ...
 
 
@@ -35,16 +43,18 @@ class Backend(Protocol):
         """Answer one prompt.
 
         Inside the context, the iterator gives the text in pieces and ends when the answer is
-        complete. Leaving the context, by whatever way, stops generation: nothing of it runs on
-        afterwards. No more contexts are open at a time than ``settings.max_concurrent``.
+        complete. Leaving the context stops the model, however the context is left: when it returns
+        or raises, nothing of the answer runs any more. Leaving may await, also after a
+        cancellation, for a bounded time. At most ``settings.max_concurrent`` contexts are open at a
+        time.
 
         Args:
             prompt: what was asked; not empty.
-            session_id: groups the prompts of one conversation.
+            session_id: groups the prompts of one conversation; may be empty.
 
         Raises:
             BackendError: on entering or from the iterator. An answer that was cut short always
-                raises; it never looks like a complete one.
+                raises, so that it never looks like a complete one.
 
         """
         ...

@@ -1,11 +1,17 @@
-"""What every backend offers, and which backends there are.
+"""Which backends there are, and how one is opened.
 
-A backend is a function ``open_backend(settings)``: an async context manager that is entered once
-for the life of the service, gets ready whatever answers prompts, and hands out a :class:`Backend`.
-Its module is imported when it is chosen and not before, so the libraries that one backend needs
-are nothing to the others.
+A backend is a function ``open_backend(settings)``. It returns an async context manager that is
+entered once in the life of the service, prepares what answers prompts, and gives a
+:class:`~relay_model.backends.protocol.Backend`::
 
-Others come with packages of their own, which name the function in an entry point::
+    async with open_backend(settings) as backend:
+        async with backend.stream("Hello", session_id="") as pieces:
+            text = "".join([piece async for piece in pieces])
+
+The backend's module is imported when the backend is chosen and not before, so a service needs only
+the libraries of its own backend.
+
+Other packages bring backends too. Each names its function in an entry point::
 
     [project.entry-points."token_relay.backends"]
     name = "package.module:open_backend"
@@ -25,9 +31,9 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from relay_model.backends.protocol import Backend
-    from relay_model.settings import ModelSettings
+    from relay_model.backends.settings import BackendSettings
 
-    Opener: TypeAlias = Callable[[ModelSettings], AbstractAsyncContextManager[Backend]]
+    Opener: TypeAlias = Callable[[BackendSettings], AbstractAsyncContextManager[Backend]]
 
 __all__ = [
     "BACKENDS",
@@ -45,14 +51,15 @@ class BuiltIn(NamedTuple):
     """A backend that comes with the service, and what it needs."""
 
     module: str
-    """Has its ``open_backend``."""
+    """The module that defines its ``open_backend``."""
     summary: str
+    """What it is, in one line for people."""
     extra: str | None = None
-    """Installs the library that it needs."""
+    """The extra of ``token-relay`` that installs its library, if it needs one."""
     library: str | None = None
-    """That library."""
+    """The module of that library."""
     variables: tuple[str, ...] = ()
-    """What the library reads from the environment: keys have no other way in."""
+    """The environment variables that the library reads; keys have no other way in."""
 
 
 BACKENDS: "Mapping[str, BuiltIn]" = {
@@ -99,19 +106,28 @@ def installed_backends() -> "Mapping[str, EntryPoint]":
     return {point.name: point for point in found if point.name not in BACKENDS}
 
 
-def open_backend(settings: "ModelSettings") -> "AbstractAsyncContextManager[Backend]":
-    """Import the chosen backend and return its context manager.
+def open_backend(settings: "BackendSettings") -> "AbstractAsyncContextManager[Backend]":
+    """Import the backend that ``settings.backend`` names and return its context manager.
+
+    Not a checkpoint; an import can take seconds, and nothing else of the event loop runs meanwhile.
 
     Raises:
-        StartupError: now or on entering, when what the backend needs is not there.
+        StartupError: now or on entering, when something that the backend needs is missing.
 
     """
-    return _opener(settings.backend)(settings)
+    name = settings.backend
+    opener = _built_in(BACKENDS[name]) if name in BACKENDS else _of_package(name)
+    return opener(settings)
 
 
-def _opener(name: str) -> "Opener":
-    if name in BACKENDS:
-        return cast("Opener", import_module(BACKENDS[name].module).open_backend)
+def _built_in(backend: BuiltIn) -> "Opener":
+    # The library first: its absence is reported with what to install.
+    if backend.library is not None and backend.extra is not None:
+        import_extra(backend.library, extra=backend.extra)
+    return cast("Opener", import_module(backend.module).open_backend)
+
+
+def _of_package(name: str) -> "Opener":
     point = installed_backends()[name]
     try:
         return cast("Opener", point.load())
@@ -121,16 +137,19 @@ def _opener(name: str) -> "Opener":
 
 
 def import_extra(name: str, *, extra: str) -> "ModuleType":
-    """Import a library that only comes with one of our extras.
+    """Import a library that only comes with an extra of ``token-relay``.
 
     Raises:
-        StartupError: it is not installed, or is and does not load on this machine.
+        StartupError: the library is not installed, or it does not load on this machine.
 
     """
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        message = f"{error.name} is not installed: pip install 'token-relay[{extra}]'"
+        message = (
+            f"{error.name} is not installed: pip install 'token-relay[{extra}]', or in a checkout"
+            f" of token-relay: pip install ./packages/grpclib-anyio '.[{extra}]'"
+        )
         raise StartupError(message) from error
     except ImportError as error:
         message = f"{name} is installed but does not load: {error}"

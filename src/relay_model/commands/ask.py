@@ -1,8 +1,10 @@
 """``relay-model ask``: a client for a terminal, which streams one answer from a running service.
 
-It exits with 0 after a complete answer and not otherwise. Ctrl-C resets the call, so that the model
-stops, and it exits with 130; after SIGTERM with 143. With 2 when the command line is wrong and with
-1 when the answer failed or was cut short, in either case after one line on stderr.
+For example ``relay-model ask --target 127.0.0.1:50052 "Why is the sky blue?"``.
+
+The exit code is 0 only after a complete answer. Ctrl-C resets the call, so that the model stops,
+and the exit code is 130; after SIGTERM it is 143. It is 2 when the command line is wrong, and 1
+when the answer failed or was cut short; both after one line on stderr.
 """
 
 import os
@@ -35,13 +37,13 @@ __all__ = ["AskSettings", "main"]
 
 _PROGRAM = "relay-model ask"
 
-# What could move the cursor, or worse: C0 and C1 controls, but for a tab and a line break.
+# Characters that can move the cursor or change the terminal's state: the C0 and C1 controls, except
+# for tab and line feed. Each is replaced.
 _CONTROLS = dict.fromkeys(
     {*range(0x20), *range(0x7F, 0xA0)} - {ord("\t"), ord("\n")}, "\N{REPLACEMENT CHARACTER}"
 )
 
-
-# What a shell expects of a command that SIGTERM ended.
+# The exit code that shells use for a command that SIGTERM ended.
 _TERMINATED = 128 + signal.SIGTERM
 
 
@@ -83,7 +85,7 @@ async def _ask(settings: AskSettings) -> None:
     host, port = parse_target(settings.target)
     request = GenerateRequest(prompt=settings.prompt, session_id=settings.session_id)
     terminal = _Terminal()
-    async with Channel(host, port) as channel:  # leaving it resets a call that is under way
+    async with Channel(host, port) as channel:  # leaving it resets an open call
         answer = AiServiceStub(channel).generate(request, timeout=settings.deadline_seconds)
         try:
             failure = await _show(answer, terminal)
@@ -97,17 +99,17 @@ async def _ask(settings: AskSettings) -> None:
 async def _show(
     answer: "AsyncIterator[GenerateResponse]", terminal: "_Terminal"
 ) -> GRPCError | None:
-    """Write an answer to its end; give the error that it ended with."""
-    ending: GRPCError | None = GRPCError(Status.DATA_LOSS, "The answer was cut short.")
+    """Write an answer to its end; return the error that it ended with, if any."""
+    failure: GRPCError | None = GRPCError(Status.DATA_LOSS, "The answer was cut short.")
     try:
         async for message in answer:
             await terminal.write(message.token)
             if message.done:
-                ending = None
+                failure = None
     except GRPCError as error:
-        ending = error
+        failure = error
     await terminal.end_line()
-    return ending
+    return failure
 
 
 def _describe(error: GRPCError) -> str:
@@ -117,10 +119,10 @@ def _describe(error: GRPCError) -> str:
 
 
 class _Terminal:
-    """Standard output, written to at once and past the interpreter's own buffer.
+    """Standard output, without the interpreter's buffer.
 
-    That buffer would still be locked as the program ends, if what reads our output has stopped
-    doing so and a write waits for it.
+    A write blocks when the program that reads our output stops reading. The buffer would then be
+    locked, and the interpreter could not flush it at exit.
     """
 
     def __init__(self) -> None:
@@ -130,18 +132,20 @@ class _Terminal:
         self._is_in_line = False
 
     async def write(self, text: str) -> None:
-        """Write text; what could steer a terminal does not come through to one.
+        """Write text; to a terminal, without characters that could control it.
+
+        A checkpoint, unless the text is empty. A cancelled write may have written a part.
 
         Raises:
-            OSError: nobody reads it any more.
+            OSError: the other end of the pipe is closed, for example.
 
         """
         if self._is_terminal:
             text = text.translate(_CONTROLS)
         rest = text.encode(self._encoding, "replace")
         while rest:
-            # Cancelled, it leaves the thread behind: there is no other way out of a write that
-            # waits, and the process ends at once after it.
+            # A cancellation abandons the thread, because a blocked write cannot be stopped. The
+            # process ends right after it.
             written = await anyio.to_thread.run_sync(
                 os.write, self._descriptor, rest, abandon_on_cancel=True
             )
@@ -149,7 +153,7 @@ class _Terminal:
         self._is_in_line = self._is_in_line if not text else not text.endswith("\n")
 
     async def end_line(self) -> None:
-        """Have what comes next stand in a line of its own."""
+        """Write a line feed, unless the last text ended with one."""
         if self._is_in_line:
             await self.write("\n")
 

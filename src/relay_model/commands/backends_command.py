@@ -1,4 +1,11 @@
-"""``relay-model backends``: which there are, and what each needs."""
+"""``relay-model backends``: which backends there are, and what each needs.
+
+For example, a part of the output::
+
+    anthropic  Anthropic's models
+               needs token-relay[anthropic]: installed
+               reads ANTHROPIC_API_KEY: not set
+"""
 
 import os
 import sys
@@ -21,13 +28,13 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command and return its exit code.
 
     Args:
-        arguments: the command line after the command's name; nothing but ``--help``.
+        arguments: the command line after the command's name; only ``--help`` is accepted.
 
     """
     description = "List the backends: what each is, and what it needs."
     ArgumentParser("relay-model backends", description=description).parse_args(arguments)
-    notes = {name: _own_notes(backend) for name, backend in BACKENDS.items()}
-    notes |= {name: _notes_of_other(point) for name, point in installed_backends().items()}
+    notes = {name: _built_in_notes(backend) for name, backend in BACKENDS.items()}
+    notes |= {name: _package_notes(point) for name, point in installed_backends().items()}
     width = max(map(len, notes))
     for name, lines in notes.items():
         sys.stdout.write(f"{name:{width}}  {lines[0]}\n")
@@ -35,22 +42,21 @@ def main(arguments: "Sequence[str] | None" = None) -> int:
     return 0
 
 
-def _own_notes(backend: "BuiltIn") -> list[str]:
+def _built_in_notes(backend: "BuiltIn") -> list[str]:
     notes = [backend.summary]
     if backend.library is not None:
         state = "installed" if find_spec(backend.library) else "not installed"
         notes.append(f"needs token-relay[{backend.extra}]: {state}")
-    # Whether, and never what: these are keys.
+    # Only whether they are set, because the values are keys.
     is_set = {name: "set" if os.environ.get(name) else "not set" for name in backend.variables}
     return notes + [f"reads {name}: {state}" for name, state in is_set.items()]
 
 
-def _notes_of_other(point: "EntryPoint") -> list[str]:
+def _package_notes(point: "EntryPoint") -> list[str]:
     if point.dist is None:
         return [point.value]
-    metadata = point.dist.metadata
-    summary = metadata["Summary"] if "Summary" in metadata else point.value  # noqa: SIM401 - has no get
-    return [summary, f"from {point.dist.name} {point.dist.version}"]
+    summary = point.dist.metadata.json.get("summary", point.value)
+    return [str(summary), f"from {point.dist.name} {point.dist.version}"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every test of a provider's backend gets: a key, and the wire formats in turn."""
+"""What every test of a provider's backend gets: a key, and each wire format."""
 
 from pathlib import Path
 

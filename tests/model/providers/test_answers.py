@@ -9,7 +9,8 @@ import trio
 from relay_model.backends.providers import openai
 from relay_model.outcome import FinishReason, Outcome, Usage
 from tests.model.providers.conftest import KEY
-from tests.support.asking import PROMPT, asked, whole_answer
+from tests.support.answers import PROMPT, whole_answer
+from tests.support.provider_backend import provider_backend
 from tests.support.provider_server import STALL, Reply, chopped
 from tests.support.provider_wires import ANTHROPIC, OLLAMA, OPENAI, Wire
 
@@ -28,7 +29,7 @@ WHOLE = (list(WORDS), Outcome(FinishReason.STOP, Usage(5, 3)))
 
 
 async def test_text_comes_piece_by_piece_with_how_it_ended(wire: Wire) -> None:
-    async with asked(wire, wire.reply(wire.answer(*WORDS))) as (backend, server):
+    async with provider_backend(wire, wire.reply(wire.answer(*WORDS))) as (backend, server):
         assert await whole_answer(backend) == WHOLE
     (exchange,) = server.exchanges
     assert exchange.path == wire.endpoint
@@ -45,7 +46,10 @@ async def test_each_piece_is_there_as_soon_as_it_was_sent(wire: Wire) -> None:
     ]
     reply = wire.reply(wire.start or wire.noise, *steps, wire.end(wire.reasons["stop"], 5, 3))
     gates[0].set()
-    async with asked(wire, reply) as (backend, _), backend.stream(PROMPT, session_id="") as pieces:
+    async with (
+        provider_backend(wire, reply) as (backend, _),
+        backend.stream(PROMPT, session_id="") as pieces,
+    ):
         for word, (_, gate) in zip(WORDS, pairwise([*gates, trio.Event()]), strict=True):
             assert await anext(pieces) == word
             gate.set()
@@ -59,7 +63,7 @@ async def test_chunks_may_end_anywhere_and_lines_in_both_ways(wire: Wire) -> Non
         for answer in (unix, unix.replace(b"\n", b"\r\n"))
         for size in (1, 7, 1000)
     ]
-    async with asked(wire, *replies) as (backend, _):
+    async with provider_backend(wire, *replies) as (backend, _):
         for _ in replies:
             assert await whole_answer(backend) == WHOLE
 
@@ -67,7 +71,7 @@ async def test_chunks_may_end_anywhere_and_lines_in_both_ways(wire: Wire) -> Non
 async def test_pings_and_comments_are_not_text(wire: Wire) -> None:
     pieces = [wire.start, *map(wire.text, WORDS), wire.end(wire.reasons["stop"], 5, 3)]
     reply = wire.reply(b"".join(piece + wire.noise for piece in pieces))
-    async with asked(wire, reply) as (backend, _):
+    async with provider_backend(wire, reply) as (backend, _):
         assert await whole_answer(backend) == WHOLE
 
 
@@ -81,18 +85,18 @@ REASONS = {
 
 async def test_why_it_ended(wire: Wire) -> None:
     replies = [wire.reply(wire.answer("x", reason=reason)) for reason in wire.reasons]
-    async with asked(wire, *replies) as (backend, _):
+    async with provider_backend(wire, *replies) as (backend, _):
         for reason in wire.reasons:
             assert await whole_answer(backend) == (["x"], Outcome(REASONS[reason], Usage(5, 3)))
 
 
 async def test_an_answer_may_be_empty(wire: Wire) -> None:
-    async with asked(wire, wire.reply(wire.answer())) as (backend, _):
+    async with provider_backend(wire, wire.reply(wire.answer())) as (backend, _):
         assert await whole_answer(backend) == ([], Outcome(FinishReason.STOP, Usage(5, 3)))
 
 
 async def test_one_connection_serves_answer_after_answer(wire: Wire) -> None:
-    async with asked(wire, wire.reply(wire.answer(*WORDS))) as (backend, server):
+    async with provider_backend(wire, wire.reply(wire.answer(*WORDS))) as (backend, server):
         for _ in range(3):
             assert await whole_answer(backend) == WHOLE
         assert len(server.exchanges) == 3
@@ -100,7 +104,10 @@ async def test_one_connection_serves_answer_after_answer(wire: Wire) -> None:
 
 
 async def test_several_answers_at_once(wire: Wire) -> None:
-    async with asked(wire, wire.reply(*chopped(wire.answer(*WORDS), 50))) as (backend, server):
+    async with provider_backend(wire, wire.reply(*chopped(wire.answer(*WORDS), 50))) as (
+        backend,
+        server,
+    ):
 
         async def ask() -> None:
             assert await whole_answer(backend) == WHOLE
@@ -115,7 +122,7 @@ async def test_a_server_that_never_ends_its_response_does_not_hold_up_the_answer
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("relay_model.backends.providers.provider._TRAILER_SECONDS", 0.05)
-    async with asked(wire, wire.reply(wire.answer("x"), STALL)) as (backend, server):
+    async with provider_backend(wire, wire.reply(wire.answer("x"), STALL)) as (backend, server):
         with trio.fail_after(5):
             assert await whole_answer(backend) == (["x"], Outcome(FinishReason.STOP, Usage(5, 3)))
             await server.exchanges[0].closed.wait()
@@ -125,7 +132,10 @@ async def test_a_server_that_never_ends_its_response_does_not_hold_up_the_answer
 
 
 async def body_of_a_request(wire: Wire, **settings: Any) -> Any:
-    async with asked(wire, wire.reply(wire.answer("x")), **settings) as (backend, server):
+    async with provider_backend(wire, wire.reply(wire.answer("x")), **settings) as (
+        backend,
+        server,
+    ):
         await whole_answer(backend)
     return server.exchanges[0].body
 
@@ -164,14 +174,14 @@ async def test_openais_own_api_is_asked_in_its_newer_words(monkeypatch: pytest.M
 async def test_a_server_that_does_not_count() -> None:
     end = OPENAI.end("stop", 0, 0).partition(b"\n\n")[0] + b"\n\ndata: [DONE]\n\n"
     reply = OPENAI.reply(OPENAI.start + OPENAI.text("x") + end)
-    async with asked(OPENAI, reply) as (backend, _):
+    async with provider_backend(OPENAI, reply) as (backend, _):
         assert await whole_answer(backend) == (["x"], Outcome(FinishReason.STOP))
 
 
 async def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_without() -> None:
     refusal = OPENAI.refusal(400, "Unrecognized request argument supplied: stream_options")
     answer = OPENAI.reply(OPENAI.answer("x"))
-    async with asked(OPENAI, refusal, answer, retries=0) as (backend, server):
+    async with provider_backend(OPENAI, refusal, answer, retries=0) as (backend, server):
         assert (await whole_answer(backend))[0] == ["x"]
         assert (await whole_answer(backend))[0] == ["x"]
     asked_for_usage = ["stream_options" in exchange.body for exchange in server.exchanges]
@@ -181,22 +191,22 @@ async def test_a_server_that_refuses_to_be_asked_for_usage_is_asked_without() ->
 async def test_a_server_that_says_nothing_after_the_reason() -> None:
     last = OPENAI.end("stop", 0, 0).partition(b"\n\n")[0] + b"\n\n"
     reply = OPENAI.reply(OPENAI.start + OPENAI.text("x") + last)
-    async with asked(OPENAI, reply) as (backend, _):
+    async with provider_backend(OPENAI, reply) as (backend, _):
         assert await whole_answer(backend) == (["x"], Outcome(FinishReason.STOP))
 
 
-async def test_text_beside_the_reason_counts() -> None:
+async def test_text_in_the_chunk_of_the_reason_counts() -> None:
     chunk = b'data: {"choices":[{"delta":{"content":"y"},"finish_reason":"length"}]}\n\n'
     last = b'data: {"choices":null,"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
     reply = OPENAI.reply(OPENAI.text("x") + chunk + last)
-    async with asked(OPENAI, reply) as (backend, _):
+    async with provider_backend(OPENAI, reply) as (backend, _):
         expected = Outcome(FinishReason.LENGTH, Usage(1, 2))
         assert await whole_answer(backend) == (["x", "y"], expected)
 
 
 async def test_a_server_that_asks_for_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    async with asked(OPENAI, OPENAI.reply(OPENAI.answer("x"))) as (backend, server):
+    async with provider_backend(OPENAI, OPENAI.reply(OPENAI.answer("x"))) as (backend, server):
         await whole_answer(backend)
     assert server.exchanges[0].headers["authorization"] == "Bearer none"
 
@@ -204,11 +214,11 @@ async def test_a_server_that_asks_for_no_key(monkeypatch: pytest.MonkeyPatch) ->
 async def test_a_count_that_is_none_is_left_out() -> None:
     last = b'{"message":{"role":"assistant","content":"x"},"done":true,"eval_count":-1}\n'
     reply = Reply((last,), headers=OLLAMA.headers)
-    async with asked(OLLAMA, reply) as (backend, _):
+    async with provider_backend(OLLAMA, reply) as (backend, _):
         assert await whole_answer(backend) == (["x"], Outcome(FinishReason.UNSPECIFIED))
 
 
 async def test_thoughts_are_not_text() -> None:
     thought = b'{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}\n'
-    async with asked(OLLAMA, OLLAMA.reply(thought + OLLAMA.answer("x"))) as (backend, _):
+    async with provider_backend(OLLAMA, OLLAMA.reply(thought + OLLAMA.answer("x"))) as (backend, _):
         assert (await whole_answer(backend))[0] == ["x"]

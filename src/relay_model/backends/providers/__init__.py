@@ -1,1 +1,4 @@
-"""Models of providers, through the providers' own libraries."""
+"""Models that a provider runs, through the provider's own library.
+
+For example ``relay-model --backend openai --model gpt-5.6``; ``docs/backends.md`` lists providers.
+"""

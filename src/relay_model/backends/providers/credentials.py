@@ -1,4 +1,8 @@
-"""What the backends for providers look at before they open, so that no prompt has to find out."""
+"""Checks of a provider's key and model, made when a backend opens and not at the first prompt.
+
+For example ``relay-model --backend openai`` without a key ends with the line
+``relay-model: error: OPENAI_API_KEY is not set``.
+"""
 
 import os
 from typing import TYPE_CHECKING
@@ -6,16 +10,16 @@ from typing import TYPE_CHECKING
 from relay_common.errors import StartupError
 
 if TYPE_CHECKING:
-    from relay_model.settings import ModelSettings
+    from relay_model.backends.settings import BackendSettings
 
-__all__ = ["check_key", "needed_key", "needed_model"]
+__all__ = ["check_key", "require_key", "require_model"]
 
 
-def needed_model(settings: "ModelSettings") -> str:
+def require_model(settings: "BackendSettings") -> str:
     """Return the model's name.
 
     Raises:
-        StartupError: none is set.
+        StartupError: no model is set.
 
     """
     if settings.model is None:
@@ -24,11 +28,11 @@ def needed_model(settings: "ModelSettings") -> str:
     return settings.model
 
 
-def needed_key(variable: str) -> str:
-    """Return the key that a variable of the environment holds.
+def require_key(variable: str) -> str:
+    """Return the key that an environment variable contains.
 
     Raises:
-        StartupError: it holds none, or no key.
+        StartupError: the variable is not set, or its value cannot be a key.
 
     """
     check_key(variable)
@@ -39,12 +43,12 @@ def needed_key(variable: str) -> str:
 
 
 def check_key(variable: str) -> None:
-    """See that a variable of the environment holds what can be sent as a key, or nothing.
+    """Check that an environment variable is empty, or contains what can be sent as a key.
 
-    An HTTP client that cannot send it would raise an error that shows it.
+    Without this check the HTTP client would raise an error that shows the key.
 
     Raises:
-        StartupError: it has a line break at its end, for example.
+        StartupError: the value cannot be sent, for example because it ends with a line break.
 
     """
     key = os.environ.get(variable, "")

@@ -1,9 +1,14 @@
-"""Async generators that a library starts, closed when we are done with it.
+"""Async generators that a library starts, closed where their answer ends.
 
 The libraries read a response through generators inside generators, a dozen deep. When one of them
-raises, or the outermost is closed, those inside it stay suspended, for the garbage collector to
-find and the event loop to close, in another task, at some time. Here the interpreter's hook for
-generators that start (PEP 525) notes those of one answer, so that they are closed where it ends.
+raises, or the outermost one is closed, the inner ones stay suspended until the garbage collector
+finds them; the event loop then closes them in another task, at some later time. To prevent this,
+the interpreter's hook for generators that start (PEP 525) collects those of one answer::
+
+    generators = StartedGenerators()
+    with generators:
+        event = await anext(events)  # the library starts generators here
+    await generators.aclose()
 """
 
 import sys
@@ -17,59 +22,59 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
     from contextvars import Token
 
-__all__ = ["StartedGenerators", "noting_generators"]
+__all__ = ["StartedGenerators", "tracked_generators"]
 
-# To close one takes no time; it may have to wait for its turn of the event loop.
+# Closing a generator takes no time, but it may be a checkpoint, and the event loop may be busy.
 _CLOSE_SECONDS = 1.0
 
-_noted_in: "ContextVar[list[AsyncGenerator[Any, Any]] | None]" = ContextVar(
-    "noted_in", default=None
+_tracked_in: "ContextVar[list[AsyncGenerator[Any, Any]] | None]" = ContextVar(
+    "tracked_in", default=None
 )
 
 
 class StartedGenerators:
-    """The generators that start in this context, in the task that has entered it."""
+    """The async generators that a task starts while it is inside this context."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Begin without generators."""
         self._generators: list[AsyncGenerator[Any, Any]] = []
         self._token: Token[list[AsyncGenerator[Any, Any]] | None] | None = None
 
     def __enter__(self) -> None:
-        """Note what starts from now on; may be entered again and again."""
-        self._token = _noted_in.set(self._generators)
+        """Collect generators from now on; the context may be entered many times."""
+        self._token = _tracked_in.set(self._generators)
 
     def __exit__(self, *_: object) -> None:
-        """Note nothing more for now."""
+        """Stop collecting until the context is entered the next time."""
         if self._token is not None:
-            _noted_in.reset(self._token)
+            _tracked_in.reset(self._token)
 
     async def aclose(self) -> None:
-        """Close all of them, from the outermost to the innermost; what they raise is lost.
+        """Close all generators, from the outermost to the innermost; drop what they raise.
 
-        Shielded from cancellation, for a bounded time.
+        Shielded from cancellation, for a bounded time. A checkpoint only if a generator awaits.
         """
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):  # noqa: ASYNC912 - may have no generator to wait for
             for generator in self._generators:
                 with suppress(Exception):
                     await generator.aclose()
 
 
 @contextmanager
-def noting_generators() -> "Generator[None]":
-    """Make :class:`StartedGenerators` work for as long as this context is open.
+def tracked_generators() -> "Generator[None]":
+    """Let :class:`StartedGenerators` collect generators while this context is open.
 
-    The event loop's own hook goes on working.
+    The event loop's own hook continues to work.
     """
     loops_hook = sys.get_asyncgen_hooks().firstiter
 
-    def note(generator: "AsyncGenerator[Any, Any]") -> None:
+    def track(generator: "AsyncGenerator[Any, Any]") -> None:
         if loops_hook is not None:
             loops_hook(generator)
-        if (noted := _noted_in.get()) is not None:
-            noted.append(generator)
+        if (tracked := _tracked_in.get()) is not None:
+            tracked.append(generator)
 
-    sys.set_asyncgen_hooks(firstiter=note)
+    sys.set_asyncgen_hooks(firstiter=track)
     try:
         yield
     finally:

@@ -1,9 +1,15 @@
-"""The models of an Ollama server, through the ``ollama`` library."""
+"""The models of an Ollama server, through the ``ollama`` library.
+
+For example ``relay-model --backend ollama --base-url http://127.0.0.1:11434 --model llama3.2``.
+"""
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from relay_model.backends.providers.credentials import check_key, needed_model
+import httpx  # noqa: ASYNC127 - the ollama library makes its requests with it, not with httpx2
+import ollama
+
+from relay_model.backends.providers.credentials import check_key, require_model
 from relay_model.backends.providers.failures import (
     OVERLOADED,
     connection_failure,
@@ -11,22 +17,16 @@ from relay_model.backends.providers.failures import (
     stream_aborted,
 )
 from relay_model.backends.providers.http_client import client_options
-from relay_model.backends.providers.provider import counted, provider_backend
-from relay_model.backends.registry import import_extra
+from relay_model.backends.providers.provider import counted, open_provider
 from relay_model.outcome import UNKNOWN, FinishReason, Outcome
-
-# Says what to install, before Python says less.
-import_extra("ollama", extra="ollama")
-
-import httpx  # noqa: ASYNC127, E402 - what the library makes its requests with
-import ollama  # noqa: E402 - after the line above
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from relay_model.backends.providers.failures import ProviderError
     from relay_model.backends.providers.provider import ProviderBackend
-    from relay_model.settings import ModelSettings
+    from relay_model.backends.settings import BackendSettings
 
 __all__ = ["OllamaProvider", "open_backend"]
 
@@ -43,11 +43,10 @@ _STATUSES: "Mapping[int, int]" = {503: OVERLOADED}
 class OllamaProvider:
     """Asks with ``chat``."""
 
-    def __init__(self, client: ollama.AsyncClient, settings: "ModelSettings") -> None:
+    def __init__(self, client: ollama.AsyncClient, settings: "BackendSettings") -> None:
         """Ask through a client for the model that is set."""
-        # Its types are not all known.
-        self._chat: Any = client.chat  # pyright: ignore[reportUnknownMemberType]
-        self._model = needed_model(settings)
+        self._chat: Any = client.chat  # pyright: ignore[reportUnknownMemberType] - has a bare `dict`
+        self._model = require_model(settings)
         self._system = settings.system_prompt
         self._options: dict[str, Any] = {"num_predict": settings.max_tokens}
         if settings.temperature is not None:
@@ -55,7 +54,7 @@ class OllamaProvider:
 
     @asynccontextmanager
     async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[ollama.ChatResponse]]":
-        """Ask for an answer and give its events; the request is made as the first is read."""
+        """Ask for an answer and give its events; reading the first event makes the request."""
         messages = [{"role": "user", "content": prompt}]
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system})
@@ -75,11 +74,15 @@ class OllamaProvider:
 
 
 class _Reading:
-    """One answer: messages with text, the last of them ``done``."""
+    """One answer: messages with text, of which the last is marked as ``done``."""
 
     def __init__(self) -> None:
         self.outcome = UNKNOWN
         self.is_complete = False
+
+    @property
+    def may_end(self) -> bool:
+        return self.is_complete
 
     def read(self, event: ollama.ChatResponse) -> str:
         if event.done:
@@ -91,31 +94,28 @@ class _Reading:
         return event.message.content or ""
 
 
-async def _raise_refusal(
-    response: httpx.Response,
-) -> None:
-    """Raise for a status of 400 and up, while its headers are there; the library drops them."""
+async def _raise_refusal(response: httpx.Response) -> None:
+    """Raise for a status of 400 and up here, because the library drops the headers."""
     if response.is_error:
         await response.aread()
         status = _STATUSES.get(response.status_code, response.status_code)
         raise refusal(status, response.headers, response.text)
 
 
-@asynccontextmanager
-async def open_backend(
-    settings: "ModelSettings",
-) -> "AsyncGenerator[ProviderBackend[ollama.ChatResponse]]":
-    """Open a client, and close its connections at the end.
-
-    Raises:
-        StartupError: the library or the model's name is missing.
-
-    """
+def _client(settings: "BackendSettings") -> ollama.AsyncClient:
     check_key("OLLAMA_API_KEY")
     options = client_options(httpx, settings)
     options["event_hooks"]["response"] = [_raise_refusal]
-    client = ollama.AsyncClient(host=settings.base_url, **options)
-    async with client:
-        provider = OllamaProvider(client, settings)
-        with provider_backend(provider, retries=settings.retries) as backend:
-            yield backend
+    return ollama.AsyncClient(host=settings.base_url, **options)
+
+
+def open_backend(
+    settings: "BackendSettings",
+) -> "AbstractAsyncContextManager[ProviderBackend[ollama.ChatResponse]]":
+    """Open a client, and close its connections at the end.
+
+    Raises:
+        StartupError: on entering, when the model's name is missing.
+
+    """
+    return open_provider(_client, OllamaProvider, settings)

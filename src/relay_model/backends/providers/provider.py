@@ -1,43 +1,53 @@
-"""Answers of a model that another party runs: what the backends for such providers share.
+"""What the backends for providers share: a provider is another party that runs a model.
 
-Each provider has a library of its own, which makes requests and reads answers event by event. Here
-are the parts that are the same for all: when a request is made again, how an answer is read, and
-that nothing of it goes on once its context is left.
+Each provider has a library of its own, which makes requests and reads answers event by event. The
+parts that are the same for all providers are here: when a request is made again, how an answer is
+read, and that leaving an answer's context stops it.
+
+A backend's module adds the two parts that differ, the client and its :class:`Provider`::
+
+    def open_backend(settings):
+        return open_provider(_client, OpenAIProvider, settings)
 """
 
 import random
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeGuard, TypeVar
 
 import anyio
 from structlog.stdlib import get_logger
 
 from relay_model.backends.providers.failures import ProviderError, cut_short, malformed_response
-from relay_model.backends.providers.generators import StartedGenerators, noting_generators
+from relay_model.backends.providers.generators import StartedGenerators, tracked_generators
+from relay_model.backends.providers.surrogates import SurrogateJoiner
 from relay_model.outcome import UNKNOWN, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "provider_backend"]
+    from relay_model.backends.settings import BackendSettings
+
+__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "open_provider"]
+
+ClientT = TypeVar("ClientT")
 
 EventT = TypeVar("EventT")
 EventT_contra = TypeVar("EventT_contra", contravariant=True)
 
-# A prompt that waits to be sent again holds a place that another could have: who asked learns
-# sooner from a failure that names the delay.
+# Seconds. A prompt that waits for its retry occupies a place that another prompt could have. Beyond
+# this delay the caller learns more from a failure that names the delay.
 _LONGEST_WAIT = 10.0
 
-# Where the provider names no delay: twice as long each time, less up to a half by chance, so that
-# prompts that failed together do not come back together.
+# Seconds, used where the provider names no delay. Each wait is twice as long as the last one, less
+# a random part of up to a half, so that prompts that failed together are not retried together.
 _FIRST_WAIT = 0.5
 
-# For what follows a complete answer: its usage, and the end of the response, after which the
-# connection can serve another.
+# Seconds for what follows a complete answer: its usage, and the end of the response. Only after
+# that can the connection be reused.
 _TRAILER_SECONDS = 1.0
 
-# That of a uint32 in the contract.
+# The contract counts tokens in a uint32.
 _LARGEST_COUNT = 2**32 - 1
 
 _log = get_logger(__name__)
@@ -48,16 +58,21 @@ class Reading(Protocol[EventT_contra]):
 
     @property
     def outcome(self) -> Outcome:
-        """How the answer ended; means something once it is complete."""
+        """How the answer ended; valid once the answer is complete."""
+        ...
+
+    @property
+    def may_end(self) -> bool:
+        """Whether the answer is complete if the response ends here."""
         ...
 
     @property
     def is_complete(self) -> bool:
-        """Whether the provider has said that the answer is whole."""
+        """Whether the provider has said that the answer is complete."""
         ...
 
     def read(self, event: EventT_contra) -> str:
-        """Take note of an event and return its text, if it has any.
+        """Read an event and return its text; empty when the event has none.
 
         Raises:
             ProviderError: the event says that the answer failed.
@@ -71,7 +86,12 @@ class Provider(Protocol[EventT]):
     """Makes requests through the library of one provider."""
 
     def request(self, prompt: str) -> "AbstractAsyncContextManager[AsyncIterator[EventT]]":
-        """Ask for an answer and give its events; leaving the context closes the response."""
+        """Ask for an answer and give its events; leaving the context closes the response.
+
+        Raises:
+            Exception: an exception of the library, for :meth:`failure` to explain.
+
+        """
         ...
 
     def reading(self) -> Reading[EventT]:
@@ -79,7 +99,7 @@ class Provider(Protocol[EventT]):
         ...
 
     def failure(self, error: Exception) -> ProviderError | None:
-        """Say what an exception of the library means; None if it is no failure of a provider."""
+        """Say what an exception of the library means; None if the provider did not cause it."""
         ...
 
 
@@ -87,31 +107,27 @@ class ProviderBackend(Generic[EventT]):
     """Answers each prompt by itself, through a provider."""
 
     def __init__(self, provider: Provider[EventT], *, retries: int) -> None:
-        """Ask a provider, and ask again up to ``retries`` times where it says that this helps."""
+        """Ask a provider, and retry up to ``retries`` times where the provider allows it."""
         self._provider = provider
         self._retries = retries
 
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: str,
-        *,
-        session_id: str,  # noqa: ARG002 - part of the protocol; every answer here stands alone
-    ) -> "AsyncGenerator[_Answer[EventT]]":
+    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[_Answer[EventT]]":
         """Answer one prompt; entering waits for the first token.
 
-        Leaving the context closes the connection to the provider there and then, unless the answer
-        was read to its end.
+        Leaving the context closes the connection to the provider at once, also when it is left
+        because of a cancellation. A connection whose answer was read to its end is kept instead.
 
         Raises:
             BackendError: the provider failed; from entering or from the iterator.
 
         """
+        del session_id  # each answer stands alone
         async with AsyncExitStack() as context:
             yield await self._begin(prompt, context)
 
     async def _begin(self, prompt: str, context: AsyncExitStack) -> "_Answer[EventT]":
-        """Make requests until one has brought a first token."""
+        """Make requests until one of them gives a first token."""
         for attempt in range(self._retries):
             try:
                 return await self._attempt(prompt, context)
@@ -141,22 +157,38 @@ class ProviderBackend(Generic[EventT]):
             raise failure from error
 
 
-@contextmanager
-def provider_backend(
-    provider: Provider[EventT], *, retries: int
-) -> "Generator[ProviderBackend[EventT]]":
-    """Hand out a backend that asks a provider."""
-    with noting_generators():
-        yield ProviderBackend(provider, retries=retries)
+@asynccontextmanager
+async def open_provider(
+    client_for: "Callable[[BackendSettings], AbstractAsyncContextManager[ClientT]]",
+    provider_for: "Callable[[ClientT, BackendSettings], Provider[EventT]]",
+    settings: "BackendSettings",
+) -> "AsyncGenerator[ProviderBackend[EventT]]":
+    """Open a library's client and give a backend that uses it; close its connections at the end.
+
+    Args:
+        client_for: makes the client; may raise StartupError, for example without a key.
+        provider_for: makes the provider from the client; may raise StartupError as well.
+        settings: what the service was told.
+
+    Raises:
+        StartupError: something that the provider needs is missing.
+
+    """
+    async with client_for(settings) as client:
+        provider = provider_for(client, settings)
+        with tracked_generators():
+            yield ProviderBackend(provider, retries=settings.retries)
 
 
 def _delay(error: ProviderError, attempt: int) -> float | None:
-    """How many seconds to wait before another attempt; None when there is to be none."""
+    """Return the seconds to wait before a retry; None when there must be no retry."""
+    if error.may_retry_at_once:
+        return 0.0
     if not error.may_retry:
         return None
     delay = error.retry_after
     if delay is None:
-        delay = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        delay = _FIRST_WAIT * 2**attempt * random.uniform(0.5, 1)  # noqa: S311 - spreads retries, guards nothing
     is_in_time = anyio.current_time() + delay < anyio.current_effective_deadline()
     return delay if is_in_time and delay <= _LONGEST_WAIT else None
 
@@ -169,11 +201,13 @@ class _Answer(Generic[EventT]):
         self.generators = StartedGenerators()
         self._provider = provider
         self._reading = provider.reading()
+        self._joiner = SurrogateJoiner()
         self._first: str | None = None
+        self._has_ended = False
 
     @property
     def outcome(self) -> Outcome:
-        return self._reading.outcome if self._reading.is_complete else UNKNOWN
+        return self._reading.outcome if self._has_ended else UNKNOWN
 
     async def begin(self) -> None:
         """Wait for the first piece."""
@@ -189,48 +223,60 @@ class _Answer(Generic[EventT]):
         return piece
 
     async def _next(self) -> str | None:
+        if self._has_ended:
+            return None
         while not self._reading.is_complete:
-            if piece := self._read(await self._event()):
+            event = await self._event()
+            if event is None:
+                if not self._reading.may_end:
+                    raise cut_short()
+                return self._end()
+            if piece := self._read(event):
                 return piece
-        await self._read_trailer()
-        return None
+        return await self._read_trailer() or self._end()
 
-    async def _event(self) -> EventT:
+    def _end(self) -> str | None:
+        self._has_ended = True
+        return self._joiner.end() or None
+
+    async def _event(self) -> EventT | None:
+        """Wait for the next event; None at the end of the response."""
         try:
             with self.generators:
-                return await anext(self._events)
+                return await anext(self._events, None)
         except ProviderError:
             raise
-        except StopAsyncIteration:
-            raise cut_short() from None
         except Exception as error:
             raise self._provider.failure(error) or malformed_response(error) from error
 
     def _read(self, event: EventT) -> str:
         try:
-            # The libraries build their events from whatever came.
-            return _checked_text(self._reading.read(event))
+            # The libraries build events from whatever the provider sent.
+            return self._joiner.join(_checked_text(self._reading.read(event)))
         except ProviderError:
             raise
         except Exception as error:
             raise malformed_response(error) from error
 
-    async def _read_trailer(self) -> None:
-        # The answer is whole, so nothing that happens here can make it fail.
+    async def _read_trailer(self) -> str | None:
+        """Read to the end of the response; return text only if the provider went on after all."""
+        # The answer is complete, so nothing that happens here can make it fail.
         with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):
-            while True:
-                self._reading.read(await self._event())
+            while (event := await self._event()) is not None:
+                if piece := self._read(event):
+                    return piece
+        return None
 
 
 def _checked_text(text: object) -> str:
     if not isinstance(text, str):
-        message = "text that is none"
+        message = "the text of an event is not a string"
         raise TypeError(message)
     return text
 
 
 def counted(prompt_tokens: object, completion_tokens: object) -> Usage | None:
-    """Return the usage that a provider has told, if it is one."""
+    """Return what a provider counted; None unless both counts are valid."""
     if _is_count(prompt_tokens) and _is_count(completion_tokens):
         return Usage(prompt_tokens, completion_tokens)
     return None

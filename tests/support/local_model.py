@@ -1,4 +1,4 @@
-"""What may be missing on a machine that runs the tests."""
+"""The local model, which may be missing on a machine that runs the tests."""
 
 from importlib.util import find_spec
 

@@ -1,7 +1,6 @@
 """A key in the environment is in no log, error or metric, whatever fails.
 
-The provider says the key back wherever it can, and everything is logged that the libraries have to
-say.
+The provider repeats the key wherever it can, and the libraries log everything that they can log.
 """
 
 from collections.abc import AsyncGenerator
@@ -20,7 +19,7 @@ from relay_model.backends.registry import open_backend
 from relay_model.service import AiService
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.model.providers.conftest import KEY
-from tests.support.asking import settings_for
+from tests.support.provider_backend import settings_for
 from tests.support.provider_server import CUT, STALL, Reply, provider_server
 from tests.support.provider_wires import OLLAMA, Wire
 
@@ -30,9 +29,9 @@ PAGE = Reply((SAID_BACK.encode(),), headers={"content-type": "text/html", "x-key
 
 
 def failures(wire: Wire) -> tuple[Reply, ...]:
-    """All ways to fail, with the key in each."""
+    """Every way to fail, with the key in each."""
     error = wire.failed(wire.error("authentication_error", SAID_BACK))
-    malformed_response = SAID_BACK.encode() if wire is OLLAMA else f"data: {SAID_BACK}\n\n".encode()
+    malformed = SAID_BACK.encode() if wire is OLLAMA else f"data: {SAID_BACK}\n\n".encode()
     half = wire.start + wire.text("half")
     return (
         *(wire.refusal(status, SAID_BACK, x_key=KEY) for status in (400, 401, 404, 418)),
@@ -41,7 +40,7 @@ def failures(wire: Wire) -> tuple[Reply, ...]:
         Reply((), 307, {"location": f"http://127.0.0.1:1/{KEY}"}),
         PAGE,
         wire.reply(half, error),
-        wire.reply(half, malformed_response),
+        wire.reply(half, malformed),
         wire.reply(half),
         wire.reply(half, CUT),
         wire.reply(half, STALL),

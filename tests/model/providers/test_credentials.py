@@ -1,14 +1,12 @@
-"""What a provider's backend needs, and what it says when that is missing."""
+"""What a provider's backend needs before it opens: a library, a model, a key."""
 
 import sys
 
 import pytest
-import trio
 
-from relay_common.errors import EXIT_USAGE, StartupError
-from relay_model.backends.registry import open_backend
 from relay_model.settings import ModelSettings
-from tests.support.asking import settings_for
+from tests.support.answers import opening_failure
+from tests.support.provider_backend import settings_for
 from tests.support.provider_wires import ANTHROPIC, OPENAI, Wire
 
 pytestmark = pytest.mark.trio
@@ -16,28 +14,19 @@ pytestmark = pytest.mark.trio
 URL = "http://127.0.0.1:1"
 
 
-async def opening_fails(settings: ModelSettings) -> str:
-    async def open_it() -> None:
-        async with open_backend(settings):
-            await trio.lowlevel.checkpoint()
-
-    with pytest.raises(StartupError) as raised:
-        await open_it()
-    assert raised.value.exit_code == EXIT_USAGE
-    return str(raised.value)
-
-
 async def test_without_its_library_it_says_how_to_get_it(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, wire.name, None)
-    monkeypatch.delitem(sys.modules, f"relay_model.backends.registry.{wire.name}", raising=False)
-    message = await opening_fails(settings_for(wire, URL))
-    assert message == f"{wire.name} is not installed: pip install 'token-relay[{wire.name}]'"
+    message = await opening_failure(settings_for(wire, URL))
+    assert message == (
+        f"{wire.name} is not installed: pip install 'token-relay[{wire.name}]', or in a checkout of"
+        f" token-relay: pip install ./packages/grpclib-anyio '.[{wire.name}]'"
+    )
 
 
 async def test_without_a_model_it_says_so(wire: Wire) -> None:
-    message = await opening_fails(settings_for(wire, URL, model=None))
+    message = await opening_failure(settings_for(wire, URL, model=None))
     assert message == f"the {wire.name} backend needs --model (RELAY_MODEL_MODEL)"
 
 
@@ -45,7 +34,7 @@ async def test_without_a_model_it_says_so(wire: Wire) -> None:
 async def test_without_a_key_it_says_so(given: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     variable = f"{given.name.upper()}_API_KEY"
     monkeypatch.delenv(variable)
-    message = await opening_fails(ModelSettings(backend=given.name, model="m"))
+    message = await opening_failure(ModelSettings(backend=given.name, model="m"))
     assert message == f"{variable} is not set"
 
 
@@ -55,11 +44,11 @@ async def test_what_cannot_be_a_key_is_not_tried_and_not_shown(
 ) -> None:
     variable = f"{wire.name.upper()}_API_KEY"
     monkeypatch.setenv(variable, key)
-    message = await opening_fails(settings_for(wire, URL))
+    message = await opening_failure(settings_for(wire, URL))
     assert message.startswith(f"{variable} holds a space, a line break or another character")
     assert "0123" not in message
 
 
 async def test_anthropics_own_api_takes_no_temperature() -> None:
-    message = await opening_fails(ModelSettings(backend="anthropic", model="m", temperature=0.5))
+    message = await opening_failure(ModelSettings(backend="anthropic", model="m", temperature=0.5))
     assert message == "--temperature is not for the anthropic backend: the provider takes none"
