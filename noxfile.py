@@ -130,7 +130,7 @@ def _test_transport(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT)
 def coverage(session: nox.Session) -> None:
-    """RequestLog what the tests reach, which takes twice their time; arguments go to pytest."""
+    """Measure what the tests reach, which takes twice their time; arguments go to pytest."""
     session.install(*OURS_WITH_EXTRAS, *_group("test"), *_group("test", of=TRANSPORT))
     session.install(*WEIGHTS)
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}
@@ -182,7 +182,7 @@ def proto(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """RequestLog the programs beside peers, and how their cost grows; `-- --help` says more."""
+    """Measure the programs beside peers, and how their cost grows; `-- --help` says more."""
     session.install(*OURS, *_group("bench"))
     session.run("python", "-m", "bench", *session.posargs)
 

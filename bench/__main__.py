@@ -74,7 +74,7 @@ def _document(part: str, results: Results) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="nox -s bench --", description="RequestLog the programs beside peers."
+        prog="nox -s bench --", description="Measure the programs beside peers."
     )
     choices = [*PARTS, "all"]
     parser.add_argument(
@@ -102,7 +102,7 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """RequestLog, print tables, draw plots."""
+    """Measure, print tables, draw plots."""
     parser = _parser()
     arguments = parser.parse_args()
     console = Console()

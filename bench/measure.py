@@ -76,7 +76,7 @@ class _Meter:
 
 
 def measure_gateway(name: str, job: Job) -> Figures:
-    """RequestLog a gateway between browsers and the token source."""
+    """Measure a gateway between browsers and the token source."""
     with ExitStack() as programs:
         source = programs.enter_context(started("bench.token_source"))
         port, target = free_port(), f"127.0.0.1:{source.read()}"
@@ -105,7 +105,7 @@ def measure_gateway(name: str, job: Job) -> Figures:
 
 
 def measure_model(name: str, job: Job) -> Figures:
-    """RequestLog a model service that sends to grpcio's client."""
+    """Measure a model service that sends to grpcio's client."""
     port = free_port()
     with started(MODELS[name], f"--port={port}") as service:
         service.wait_for(port)
