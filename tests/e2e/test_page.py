@@ -8,26 +8,13 @@ from typing import Any
 
 import pytest
 from harness.programs import Program, run_module
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browsing import ELSEWHERE, Visit, visit
+from tests.support.browsing import ELSEWHERE, Visit, launched, visit
 from tests.support.gateway_program import run_gateway
 from tests.support.scripted_model import AWKWARD_TOKENS, FLOOD_TOKENS
 
 pytestmark = pytest.mark.browser
-
-CHROMIUM_ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-# Milliseconds that a machine with better things to do may take to show something.
-PATIENCE = 15_000
 
 PHONE = {"width": 360, "height": 740}
 
@@ -37,11 +24,8 @@ URL_LIMIT = 8_000
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
-        yield launched
-        launched.close()
+    with launched(chromium) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Request, expect
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Error,
+    Locator,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 # Keeps every EventSource within reach, in the order made: the page keeps its own to itself.
 RECORD_SOURCES = """
@@ -19,6 +28,19 @@ RECORD_SOURCES = """
 """
 
 ELSEWHERE = "about:blank"
+
+CHROMIUM_ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+# Milliseconds that a machine with better things to do may take to show something.
+PATIENCE = 15_000
 
 CLOSED = 2  # EventSource.CLOSED
 
@@ -85,6 +107,16 @@ class Visit:
     def session_id(self) -> str:
         """What the last stream named as its session."""
         return self.streams[-1]["session_id"][0]
+
+
+@contextmanager
+def launched(chromium: str) -> Generator[Browser, None, None]:
+    """Run the Chromium of a path."""
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
 
 
 @contextmanager

@@ -1,0 +1,123 @@
+"""The examples do what their docstrings say: each is run, and asked."""
+
+import os
+import sys
+import tomllib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+from harness.programs import Program, run_module
+from playwright.sync_api import expect
+
+from tests.support.browsing import launched
+from tests.support.gateway_program import run_gateway
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+#: An example is read in one go.
+LONGEST = 40
+
+
+@contextmanager
+def run_example(name: str, *arguments: str) -> Generator[Program]:
+    with run_module(f"examples.{name}", *arguments) as program:
+        yield program
+
+
+@contextmanager
+def run_model(backend: str, *path: Path) -> Generator[tuple[str, str]]:
+    """Run the model service, with packages on its path; gives its host and port."""
+    found = os.pathsep.join(map(str, [*path, *sys.path]))
+    arguments = ("--backend", backend, "--port", "0", "--log-format", "json")
+    with run_module("relay_model", *arguments, PYTHONPATH=found) as program:
+        yield "127.0.0.1", program.wait_for(r'"addresses": \[\["127\.0\.0\.1", (\d+)\]')[1]
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.rglob("*.*")), ids=lambda path: str(path.name))
+def test_it_is_short_and_says_how_it_is_run(example: Path) -> None:
+    text = example.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LONGEST
+    assert "python " in text or "pip install" in text or "pyproject.toml" in text
+
+
+def test_trio_client_prints_the_answer_of_a_running_service() -> None:
+    with run_model("demo") as (host, port), run_example("trio_client", host, port, "hi") as client:
+        assert client.output() == "Streaming response to: hi \n"
+
+
+def test_trio_client_says_when_there_is_no_service() -> None:
+    with run_example("trio_client", "127.0.0.1", "1", "hi") as client:
+        assert client.output().startswith("UNAVAILABLE: ")
+
+
+def test_asyncio_server_answers_a_client_on_trio() -> None:
+    with run_example("asyncio_server", "0") as server:
+        host, port = server.wait_for(r"listening on (\S+):(\d+)").groups()
+        with run_example("trio_client", host, port, "why not") as client:
+            assert client.output() == "WHY NOT \n"
+
+
+def test_stream_that_is_left_ends_its_handler() -> None:
+    with run_example("cancel_a_stream") as program:
+        assert program.output().splitlines() == [
+            "client: token 1",
+            "client: token 2",
+            "client: left the stream; the channel stays open",
+            "server: the handler has ended",
+        ]
+
+
+# -- a backend of another package -----------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """Give a folder with the metadata that installing the backend writes, for its entry point."""
+    backend = tomllib.loads((EXAMPLES / "backend/pyproject.toml").read_text(encoding="utf-8"))
+    ((group, points),) = backend["project"]["entry-points"].items()
+    lines = [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
+    info = tmp_path / "backwards_backend-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: backwards-backend\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def test_backend_answers_with_the_prompt_backwards(installed: Path) -> None:
+    with (
+        run_model("backwards", installed, EXAMPLES / "backend") as (host, port),
+        run_example("trio_client", host, port, "one two three") as client,
+    ):
+        assert client.output() == "three two one \n"
+
+
+# -- a page on another origin ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """Serve the page as its comment says, and give its URL."""
+    arguments = ("0", "--bind", "127.0.0.1", "--directory", str(EXAMPLES / "browser_page"))
+    with run_module("http.server", *arguments) as server:
+        yield server.wait_for(r"\((http://127\.0\.0\.1:\d+/)\)")[1]
+
+
+def test_page_names_the_endpoint(page: str) -> None:
+    with urlopen(page) as response:  # noqa: S310 - of the server above
+        assert b"/api/ai/stream?" in response.read()
+
+
+@pytest.mark.browser
+def test_page_shows_an_answer_of_a_gateway_on_another_origin(page: str, chromium: str) -> None:
+    with (
+        run_model("demo") as (host, port),
+        run_gateway(f"{host}:{port}") as (_, gateway),
+        launched(chromium) as browser,
+        browser.new_page() as shown,
+    ):
+        shown.goto(f"{page}?gateway={gateway}")
+        shown.get_by_role("button", name="Ask").click()
+        answer = "Streaming response to: Why is the sky blue? \n[done]"
+        expect(shown.get_by_role("log")).to_have_text(answer)
