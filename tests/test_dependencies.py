@@ -61,7 +61,10 @@ _PROVIDERS = "relay_model/backends/providers"
 
 TRANSPORT = Distribution(
     "packages/grpclib-anyio",
-    {"betterproto": ("grpclib_anyio/betterproto/", "grpclib_anyio/health.py")},
+    {
+        "betterproto": ("grpclib_anyio/betterproto/", "grpclib_anyio/health.py"),
+        "betterproto2": ("grpclib_anyio/betterproto/",),
+    },
 )
 RELAY = Distribution(
     ".",
@@ -91,7 +94,10 @@ def _imported(file: Path) -> Iterator[str]:
             case ast.ImportFrom(module=str(module)):
                 # What is imported from a namespace package is a module of its own.
                 yield from (f"{module}.{alias.name}" for alias in node.names)
-            case ast.Call(func=ast.Name("import_extra"), args=[ast.Constant(str(name))]):
+            case ast.Call(
+                func=ast.Name("import_extra" | "import_module" | "Library"),
+                args=[ast.Constant(str(name)), *_],
+            ):
                 yield name
             case _:
                 pass

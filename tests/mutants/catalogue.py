@@ -327,7 +327,7 @@ self.window.credit(size)):
         14,
         "a client that was told of too many pings goes on",
         _CONNECTOR,
-        right="self.config = replace(self.config, _keepalive_time=2 * time)",
+        right="self.config = replace(self.config, keepalive_time=2 * time)",
         wrong="pass",
         tests=(f"{_TEST_KEEPALIVE}test_too_many_pings_doubles_the_interval",),
     ),

@@ -11,6 +11,7 @@ from typing import Any
 OTHERS = (
     "anyio",
     "betterproto",
+    "betterproto2",
     "grpclib",
     "h11",
     "h2",

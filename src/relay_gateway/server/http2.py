@@ -28,6 +28,7 @@ from hypercorn.protocol.h2 import (
     H2Protocol,
     StreamBuffer,
 )
+from hypercorn.trio.worker_context import EventWrapper
 from hypercorn.typing import Event as IOEvent
 
 __all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
@@ -40,6 +41,7 @@ class ContainedH2Protocol(H2Protocol):
         """Begin as hypercorn does."""
         super().__init__(*args)
         self.streams = _Streams()
+        self.stream_buffers = _StreamBuffers()
         self.keep_alive_requests = -sys.maxsize  # more than there can be
 
     async def initiate(
@@ -89,6 +91,13 @@ class _Streams(dict[int, Any]):
 
     def __missing__(self, number: int) -> "_FinishedStream":
         return _FinishedStream()
+
+
+class _StreamBuffers(dict[int, StreamBuffer]):
+    """The streams' buffers by number; each that hypercorn makes is exchanged for one with a bound."""
+
+    def __setitem__(self, number: int, _: StreamBuffer) -> None:
+        super().__setitem__(number, BoundedStreamBuffer(EventWrapper))
 
 
 class _FinishedStream:

@@ -77,17 +77,11 @@ REPLACEMENTS = (
         "hypercorn.protocol",
         "H2Protocol",
         ContainedH2Protocol,
-        "keep_alive_max_requests cuts the open streams off; a stream that is over ends the others",
+        "keep_alive_max_requests cuts the open streams off; a stream that is over ends the others;"
+        " a stream's buffer wakes a paused sender although nothing was taken, so that it grows"
+        " without a bound (docs/upstream/hypercorn_stream_buffer.md)",
         "docs/upstream/hypercorn_max_requests.md",
         "tests/gateway/test_tcp.py::test_upstream_still_cuts_streams_off_after_many_requests",
-    ),
-    Replacement(
-        "hypercorn.protocol.h2",
-        "StreamBuffer",
-        BoundedStreamBuffer,
-        "wakes a paused sender although nothing was taken, so the buffer grows without a bound",
-        "docs/upstream/hypercorn_stream_buffer.md",
-        "tests/gateway/test_tcp.py::test_upstream_still_buffers_without_a_bound",
     ),
 )
 
