@@ -1,11 +1,13 @@
-"""``nox -s bench``: measures the programs beside their peers, and shows how their cost grows.
+"""``nox -s bench``: compares the programs with their peers, and shows how their cost grows.
 
-    nox -s bench                         gateway and model service beside peers
+For example::
+
+    nox -s bench                         gateway and model service, each with its peer
     nox -s bench -- growth idle          how cost grows; 10,000 idle streams
     nox -s bench -- all --quick          everything, roughly
     nox -s bench -- all --docs           writes tables and plots into docs/performance.md
 
-Programs take turns, and so do repetitions, so that what else the machine does meets all of them.
+Programs take turns within each repetition, so that other load on the machine affects all of them.
 """
 
 import argparse
@@ -50,7 +52,7 @@ def _run_all(part: str, runs: list[Run], console: Console, path: Path) -> Result
             progress.update(task, description=f"{part}: {run.scenario}{at}, {run.program}")
             try:
                 results.add(run, _measure(run))
-            except RuntimeError as error:  # of the others, nothing is lost
+            except RuntimeError as error:  # the other runs go on and keep their figures
                 console.print(f"no figures of {run.scenario}{at}, {run.program}: {error}")
             results.save(path)
             progress.advance(task)
@@ -74,7 +76,7 @@ def _document(part: str, results: Results) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="nox -s bench --", description="Measure the programs beside peers."
+        prog="nox -s bench --", description="Compare the programs with peers."
     )
     choices = [*PARTS, "all"]
     parser.add_argument(
@@ -86,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reps", type=int, help="repetitions; 3, and 1 of growth and idle")
     parser.add_argument("--quick", action="store_true", help="small runs, rough figures")
     parser.add_argument("--output", type=Path, default=_ARTIFACTS, help="for results and plots")
-    parser.add_argument("--docs", action="store_true", help="write docs/performance.md anew")
+    parser.add_argument("--docs", action="store_true", help="write it into docs/performance.md")
     parser.add_argument("--redraw", action="store_true", help="measure nothing: use the results")
     return parser
 
@@ -106,7 +108,7 @@ def main() -> None:
     parser = _parser()
     arguments = parser.parse_args()
     console = Console()
-    signal.signal(signal.SIGTERM, _stop)  # what was started is stopped then, too
+    signal.signal(signal.SIGTERM, _stop)  # so that the programs it started are stopped, too
     raise_descriptor_limit()
     for part in _parts(arguments.parts, parser):
         path = arguments.output / f"{part}.json"

@@ -1,4 +1,11 @@
-"""Browsers for a benchmark: raw sockets in one thread, which read events and keep accounts."""
+"""Browsers for a benchmark: raw sockets in one thread, with a record of what each one received.
+
+For example, one browser that reads a whole answer::
+
+    crowd = Crowd(port)
+    browser = crowd.open(Work(tokens=100))
+    crowd.read_until(lambda: browser.is_over, seconds=5.0, on_read=print)
+"""
 
 import re
 import select
@@ -13,26 +20,33 @@ from bench.work import STAMP_SIZE, Work
 __all__ = ["Browser", "Crowd"]
 
 _HOST = "127.0.0.1"
-#: Ports of one client address that are used before the next one is, 127.0.0.2.
+#: Connections from one client address. After these, the next address is used, 127.0.0.2.
 _PORTS = 20_000
 _RECEIVED_AT_ONCE = 1 << 18
 _STAMP = re.compile(rb"data: (\d{%d})" % STAMP_SIZE)
 
 
 class Browser:
-    """One request and what came of it; times are ``time.monotonic_ns()``."""
+    """One request and its answer; times are ``time.monotonic_ns()``."""
 
     def __init__(self, port: int, work: Work, *, client: str) -> None:
-        """Connect and ask."""
+        """Connect, and send the request.
+
+        Args:
+            port: the gateway's, on 127.0.0.1.
+            work: the answer to ask for.
+            client: the address to connect from.
+
+        """
         self.work = work
         self.asked_at = time.monotonic_ns()
         self.headers_at = self.first_token_at = 0
         self.tokens = 0
         self.pings: list[int] = []
-        #: From the model to here, in ns, of each stamped token.
+        #: Nanoseconds from the model to here, for each stamped token.
         self.latencies: list[int] = []
         self.is_over = False
-        #: What an answer says that was cut short, or nothing.
+        #: The reason why the answer was cut short; empty if it was not.
         self.error = b""
         self._rest = b""
         self.socket = socket.create_connection((_HOST, port), source_address=(client, 0))
@@ -41,7 +55,7 @@ class Browser:
         self.socket.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode())
 
     def read(self) -> None:
-        """Take what has arrived."""
+        """Read what has arrived, without waiting."""
         try:
             data = self.socket.recv(_RECEIVED_AT_ONCE)
         except BlockingIOError:
@@ -85,7 +99,7 @@ class Crowd:
     """All browsers of a run."""
 
     def __init__(self, port: int) -> None:
-        """Nobody is there yet."""
+        """Begin with no browsers, for a gateway's port on 127.0.0.1."""
         self._port = port
         self._poll = select.epoll()
         self._browsers: dict[int, Browser] = {}
@@ -93,15 +107,15 @@ class Crowd:
 
     @property
     def browsers(self) -> Iterator[Browser]:
-        """Those that are connected."""
+        """The browsers that are connected."""
         return iter(self._browsers.values())
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return how many browsers are connected."""
         return len(self._browsers)
 
     def open(self, work: Work) -> Browser:
-        """Let one more browser ask; its work is named by its number."""
+        """Let one more browser ask; its work has the browser's number as its name."""
         client = f"127.0.0.{1 + self._opened // _PORTS}"
         browser = Browser(self._port, replace(work, name=self._opened), client=client)
         self._opened += 1
@@ -110,7 +124,7 @@ class Crowd:
         return browser
 
     def leave(self, browser: Browser) -> int:
-        """Close a browser's connection, and return when."""
+        """Close a browser's connection, and return the time, in ns."""
         self._poll.unregister(browser.socket.fileno())
         del self._browsers[browser.socket.fileno()]
         left_at = time.monotonic_ns()
@@ -120,7 +134,10 @@ class Crowd:
     def read_until(
         self, is_enough: Callable[[], bool], seconds: float, on_read: Callable[[Browser], None]
     ) -> bool:
-        """Read until it is enough, and say whether it was before so many seconds."""
+        """Read until ``is_enough()``; False if ``seconds`` were over first.
+
+        ``on_read`` is called with a browser after each read from it.
+        """
         deadline = time.monotonic() + seconds
         while not is_enough():
             left = deadline - time.monotonic()
@@ -134,7 +151,7 @@ class Crowd:
         return True
 
     def close(self) -> None:
-        """Let everybody leave."""
+        """Close all connections."""
         for browser in list(self.browsers):
             self.leave(browser)
         self._poll.close()

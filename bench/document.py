@@ -1,4 +1,10 @@
-"""Documents of which parts are measured: each between comments that mark its place."""
+"""Fills measured parts into documents, each between two comments that mark its place.
+
+For example, ``fill("growth: rate", table)`` replaces what is between these two lines::
+
+    <!-- begin growth: rate -->
+    <!-- end growth: rate -->
+"""
 
 import re
 from pathlib import Path
@@ -9,7 +15,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def fill(place: str, content: str, document: Path = DOCUMENT) -> None:
-    """Replace what a place of a document holds, docs/performance.md if none is named.
+    """Replace the content of a place in a document, by default docs/performance.md.
 
     Raises:
         ValueError: the document lacks the place.
@@ -25,6 +31,6 @@ def fill(place: str, content: str, document: Path = DOCUMENT) -> None:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """Write a table."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

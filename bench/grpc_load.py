@@ -1,9 +1,11 @@
 """A client of model services: grpcio's, in a process of its own.
 
+For example::
+
     python -m bench.grpc_load '{"port": 50051, "streams": 1, "work": {"tokens": 200000}}'
 
-It asks once for a warm-up, prints a line of JSON, asks for all streams at once, reads them to
-their ends, and prints another one.
+It asks once for a warm-up and prints a line of JSON. Then it asks for all streams at once, reads
+them to their ends, and prints a second line: the number of tokens, and the seconds that they took.
 """
 
 import asyncio
@@ -28,7 +30,7 @@ async def _read(stub: Any, work: Work) -> int:
     tokens = 0
     async for _ in stub.Generate(request):
         tokens += 1
-    return tokens - 1  # the last one says that it is
+    return tokens - 1  # the last message has no token
 
 
 async def _measure(port: int, streams: int, work: Work) -> dict[str, Any]:
@@ -42,7 +44,7 @@ async def _measure(port: int, streams: int, work: Work) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Do the job that the command line says."""
+    """Do the job that the command line describes."""
     job = json.loads(sys.argv[1])
     measurement = _measure(job["port"], job["streams"], Work(**job["work"]))
     print(json.dumps(uvloop.run(measurement)), flush=True)

@@ -1,16 +1,17 @@
-"""Counts the Python instructions that a token costs, which are the same on every machine.
+"""Counts the Python instructions that a token costs: the same number on every machine.
 
-The real code runs on real sockets (unix ones: what is written is there to be read at once), in
-lockstep: whenever the event loop has nothing left to do, the other side takes its next step, such
-as a token that the model sends. Every bytecode instruction of every package is counted, but for the
-other side's. Time stands still, and trio shuffles its tasks as it is told to, so two runs count the
-same::
+The real code runs on real sockets, in lockstep with the other side. Whenever the event loop has
+nothing left to do, the other side takes its next step. For example, the model sends a token. Every
+bytecode instruction is counted, by package, except those of the other side.
+
+The sockets are unix sockets, since data that is written there can be read at once. Two runs count
+the same, because time stands still, and because trio's scheduler gets a fixed seed::
 
     python -m bench.hot_path             what a token costs, and in which package
     python -m bench.hot_path --renew     write it to hot_path.json, for this version of Python
-    nox -s hotpath                       the latter for every version of Python
+    nox -s hotpath                       write it for every version of Python
 
-What it cannot see is the time that C code and the system take; ``nox -s bench`` measures that.
+It cannot see the time that C code and the system take. ``nox -s bench`` measures that.
 """
 
 import argparse
@@ -48,11 +49,11 @@ from relay_proto.ai import GenerateRequest, GenerateResponse
 __all__ = ["FIGURES", "PYTHON", "SCENARIOS"]
 
 FIGURES = Path(__file__).with_name("hot_path.json")
-#: The Python whose figures docs/performance.md shows, and those of its first count.
+#: Keys of the figures that docs/performance.md shows: those of now, and those of the first count.
 _SHOWN, _SHOWN_FIRST = "3.13", "3.13, at first"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-#: What the count depends on beside our own code.
+#: The count depends on these as well as on our own code.
 _PACKAGES = (
     "anyio",
     "betterproto",
@@ -68,16 +69,17 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class _Pace:
-    """How many tokens come at once, and how often: before the count, and while it goes on."""
+    """How many tokens come at once; how many times before the count, and during it."""
 
     batch: int
     warm_up: int
     counted: int
 
 
-#: As tokens come from a model. One message in 64 has a checkpoint that others have not.
+#: Tokens come one by one, as from a model. 64 of them, because one message in 64 has a checkpoint
+#: that the others do not have.
 _SINGLY = _Pace(1, 64, 64)
-#: As they come when the model is faster than we are.
+#: Tokens come in bulk, as from a model that is faster than we are.
 _IN_BULK = _Pace(32, 4, 8)
 
 
@@ -160,7 +162,7 @@ async def _send(directory: Path, instructions: Instructions, pace: _Pace) -> int
 
 _Run = Callable[[Path, Instructions, _Pace], Awaitable[int]]
 
-#: What is counted.
+#: The runs that are counted, by name.
 SCENARIOS: Mapping[str, tuple[_Run, _Pace]] = {
     "receive": (_receive, _SINGLY),
     "receive, in bulk": (_receive, _IN_BULK),
@@ -172,8 +174,8 @@ SCENARIOS: Mapping[str, tuple[_Run, _Pace]] = {
 
 
 def _count(run: _Run, pace: _Pace) -> dict[str, float]:
-    """Return the instructions a token in each package, the dearest first."""
-    # Trio shuffles which of two tasks that can run goes first. Hypothesis, too, seeds it like this.
+    """Return the instructions per token in each package, the largest number first."""
+    # trio picks at random between tasks that can run. A fixed seed makes the order the same.
     vars(import_module("trio._core._run"))["_r"].seed(0)
     instructions = Instructions()
     with tempfile.TemporaryDirectory() as directory:
@@ -192,7 +194,7 @@ def _figures() -> dict[str, Any]:
 
 
 def _table(instructions: Mapping[str, Mapping[str, float]]) -> str:
-    """Lay the figures out: a column for each scenario, a row for each package."""
+    """Return a table with a column for each scenario and a row for each package."""
     packages = dict.fromkeys(name for counts in instructions.values() for name in counts)
     rows = [["", *instructions]]
     rows += [
@@ -215,7 +217,7 @@ def _renew(figures: Mapping[str, Any]) -> None:
 
 
 def _document(first: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Write the figures into docs/performance.md, beside what they were before anybody tried."""
+    """Write the figures into docs/performance.md, with those of the first count."""
     rows = [[name, *_change(sum(first[name].values()), sum(now[name].values()))] for name in now]
     fill("instructions: all", markdown(["", "at first", "now", "ratio"], rows))
     relay_first, relay_now = first["relay"], now["relay"]
@@ -229,7 +231,7 @@ def _change(first: float, now: float) -> list[str]:
 
 
 def main() -> None:
-    """Count, and write or print what was counted."""
+    """Count, then write the figures or print them."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.hot_path",
         description="Count the Python instructions that a token costs.",
@@ -237,7 +239,8 @@ def main() -> None:
     parser.add_argument("--renew", action="store_true", help=f"write them to {FIGURES.name}")
     parser.add_argument("--json", action="store_true", help="print them as JSON")
     arguments = parser.parse_args()
-    configure_logging(LogSettings(log_level="error"))  # a request that is cut short is logged
+    # Errors only, because the end of a count cuts a request short, and that is logged.
+    configure_logging(LogSettings(log_level="error"))
     figures = _figures()
     if arguments.renew:
         _renew(figures)

@@ -1,15 +1,18 @@
 """Browsers that load a gateway, as a program of its own.
 
+For example::
+
     python -m bench.load '{"port": 8080, "mode": "answers", "work": {"tokens": 100}}'
 
-It prints a line when the measurement begins and another when it ends, so that whoever started it
-can look at the gateway at these moments. The streams of ``flow`` and ``idle`` are still open then;
-a line on its standard input closes them, and makes it print what was measured, as JSON:
+It prints a line when the measurement begins and another when it ends, so that its parent can
+look at the gateway at these moments. The streams of ``flow`` and ``idle`` are still open then. A
+line on standard input closes them, and the program prints its result as JSON. The modes:
 
 - ``answers``: all streams are opened at once and read to their ends;
 - ``flow``: all streams are open and have their first token; tokens are counted for ``seconds``;
 - ``idle``: all streams are open and have their headers; held for ``seconds``;
-- ``churn``: ``requests`` of them, ``streams`` at a time, each left after ``tokens_read`` tokens.
+- ``churn``: ``requests`` requests are made, ``streams`` at a time, and the browser disconnects
+  after ``tokens_read`` tokens of each.
 """
 
 import json
@@ -24,7 +27,7 @@ from typing import Any, Self
 from bench.browsers import Browser, Crowd
 from bench.work import Work
 
-#: Requests that have not been answered yet while streams are being opened: below any backlog.
+#: Unanswered requests at a time while streams are opened; below the backlog of any listener.
 _OPENING = 64
 _OPENING_SECONDS = 120.0
 _NS = 1e9
@@ -32,7 +35,7 @@ _NS = 1e9
 
 @dataclass(frozen=True)
 class Job:
-    """What to do; see the module."""
+    """What to do: a mode of this module, and its numbers; times in seconds."""
 
     port: int
     mode: str
@@ -44,7 +47,7 @@ class Job:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a command line's argument."""
+        """Read the argument of the command line."""
         fields = json.loads(text)
         work = Work(**fields.pop("work"))
         return cls(work=work, **fields)
@@ -60,7 +63,7 @@ def _check(browser: Browser) -> None:
 
 
 def _open_all(crowd: Crowd, job: Job, is_open: Callable[[Browser], int]) -> None:
-    """Open every stream, and wait until each has what makes it count as open."""
+    """Open every stream, and wait until ``is_open`` is true for each."""
     waiting: set[Browser] = set()
 
     def look(browser: Browser) -> None:
@@ -127,7 +130,7 @@ def _idle(crowd: Crowd, job: Job) -> dict[str, Any]:
     _say("ends")
     return {
         "streams": len(crowd),
-        # From the request, or the ping before, to each ping.
+        # Seconds to each ping from the one before it, or from the request.
         "pings": [
             (ping - before) / _NS
             for browser in crowd.browsers
@@ -165,7 +168,7 @@ _MODES = {"answers": _answers, "flow": _flow, "idle": _idle, "churn": _churn}
 
 
 def main() -> None:
-    """Do the job that the command line says."""
+    """Do the job that the command line describes."""
     job = Job.parse(sys.argv[1])
     with closing(Crowd(job.port)) as crowd:
         result = _MODES[job.mode](crowd, job)

@@ -1,4 +1,14 @@
-"""An event loop in lockstep with the other side of its sockets, and a count of what it executes."""
+"""An event loop in lockstep with the other side of its sockets, and a count of its instructions.
+
+For example, this counts while the script yields True, after a warm-up of one token::
+
+    def script():
+        for is_counted in (False, True):
+            model.send(1)
+            yield is_counted
+
+    await Lockstep(instructions, model).run(script())
+"""
 
 import sys
 from collections import Counter
@@ -12,7 +22,7 @@ from trio.abc import Instrument
 
 __all__ = ["Instructions", "Lockstep", "Peer"]
 
-#: What drives the event loop is not part of what is counted.
+#: The package that drives the event loop. Its instructions are not counted.
 _DRIVER = "bench"
 _HERE = str(Path(__file__).parent)
 
@@ -20,26 +30,26 @@ _HERE = str(Path(__file__).parent)
 class Instructions:
     """Counts the bytecode instructions of each package while ``is_on``.
 
-    Entered once in a process, around everything that is to be counted.
+    Enter it once in a process, around everything that is to be counted.
     """
 
     def __init__(self) -> None:
-        """Count nothing yet."""
+        """Begin with no instructions, and with ``is_on`` False."""
         self.is_on = False
         self._files: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        """Look at every instruction from now on."""
+        """Trace every instruction from now on."""
         _trace(self._executed)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Look at no more."""
+        """Stop tracing."""
         _trace(None)
 
     @property
     def by_package(self) -> Counter[str]:
-        """What has been counted, with the standard library as one package."""
+        """The instructions counted so far; the standard library is one package, ``python``."""
         packages: Counter[str] = Counter()
         for path, count in self._files.items():
             packages[_package(path)] += count
@@ -52,7 +62,7 @@ class Instructions:
 
 
 def _package(path: str) -> str:
-    """Name what a file belongs to: the directory below one that modules are looked for in."""
+    """Return the package of a file: the first directory below ``site-packages`` or ``src``."""
     above = path.partition("site-packages/")[2] or path.partition("/src/")[2]
     if path.startswith(_HERE):
         return _DRIVER
@@ -62,7 +72,7 @@ def _package(path: str) -> str:
 if sys.version_info >= (3, 12):
 
     def _trace(executed: Callable[[CodeType], None] | None) -> None:
-        """Have a function called with the code of each instruction, or none."""
+        """Call a function with the code of each instruction; None ends that."""
         monitoring = sys.monitoring
         tool, event = monitoring.PROFILER_ID, monitoring.events.INSTRUCTION
         if executed is None:
@@ -76,7 +86,7 @@ if sys.version_info >= (3, 12):
 else:
 
     def _trace(executed: Callable[[CodeType], None] | None) -> None:
-        """Have a function called with the code of each instruction, or none."""
+        """Call a function with the code of each instruction; None ends that."""
         if executed is None:
             sys.settrace(None)
             return
@@ -92,28 +102,32 @@ else:
 
 
 class Peer(Protocol):
-    """The other side of a socket; plain calls on a socket that does not block."""
+    """The other side of a socket. Its calls are plain, because its socket does not block."""
 
     def answer(self) -> bool:
-        """Read what has arrived, and say whether there was something to reply."""
+        """Read what has arrived, and return whether a reply was sent."""
         ...
 
 
 class Lockstep(Instrument):
-    """Lets the other side go on whenever the event loop has nothing left to do.
+    """Lets the other side take a step whenever the event loop has nothing left to do.
 
-    The loop looks for IO right after this, so each step has to be something that wakes it.
+    Each step has to wake the loop, for example with data on a socket, because the loop waits for IO
+    right after it.
     """
 
     def __init__(self, instructions: Instructions, *peers: Peer) -> None:
-        """Take the peers, which reply to what they are sent before a script goes on."""
+        """Take the peers. They reply to what has arrived before a script goes on."""
         self._instructions = instructions
         self._peers = peers
         self._script: Generator[bool] | None = None
         self._is_over = trio.Event()
 
     async def run(self, script: Generator[bool]) -> None:
-        """Follow a script to its end; while it yields True, instructions are counted."""
+        """Follow a script to its end, and count instructions while it yields True.
+
+        A checkpoint. When it is cancelled, tracing stops.
+        """
         self._token = trio.lowlevel.current_trio_token()
         self._script = script
         trio.lowlevel.add_instrument(self)
@@ -124,7 +138,7 @@ class Lockstep(Instrument):
             trio.lowlevel.remove_instrument(self)
 
     def before_io_wait(self, timeout: float) -> None:
-        """Take the next step, if no task can run."""
+        """Take the next step if no task can run."""
         if timeout <= 0:
             return
         self._instructions.is_on = False

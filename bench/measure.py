@@ -1,4 +1,10 @@
-"""One run: fresh programs, a warm-up, and what the program in the middle cost meanwhile."""
+"""One run: fresh programs, a warm-up, a load, and what the program under test cost meanwhile.
+
+For example, the CPU time of one token when 40 streams send one every 20 ms::
+
+    job = Job(Work(10**9, interval=0.02), mode="flow", streams=40)
+    measure_gateway("token-relay", job)["cpu_us_a_token"]
+"""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,19 +25,19 @@ GATEWAYS: Mapping[str, str] = {
 }
 MODELS: Mapping[str, str] = {OURS: "bench.own_model", "grpcio.aio": "bench.peers.grpcio_model"}
 
-#: By name, with the unit in the name.
+#: The name of a figure has its unit.
 Figures = dict[str, Any]
 
 _US, _MS = 1e6, 1e3
-#: Points that a distribution is kept as.
+#: A distribution is kept as quantiles, in this number of steps.
 _POINTS = 200
-#: Requests before the measurement, each left after a token.
+#: Requests before the measurement; the browser disconnects after one token of each.
 _WARM_UP_REQUESTS = 100
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the load is; see ``bench.load`` and ``bench.grpc_load``."""
+    """A load, as ``bench.load`` and ``bench.grpc_load`` describe it; times in seconds."""
 
     work: Work
     mode: str = "flow"
@@ -41,7 +47,7 @@ class Job:
     tokens_read: int = 0
 
     def to_json(self, port: int) -> str:
-        """Write it as the load's command line has it."""
+        """Return it as the argument of the load's command line."""
         return json.dumps({"port": port, **asdict(self)})
 
 
@@ -62,7 +68,7 @@ _WARM_UP = Job(
 
 @dataclass
 class _Meter:
-    """What programs cost between two moments."""
+    """The CPU time of programs between two moments."""
 
     programs: Mapping[str, Program]
     before: dict[str, float] = field(default_factory=dict[str, float])
@@ -71,12 +77,17 @@ class _Meter:
         self.before = {name: program.cpu_seconds for name, program in self.programs.items()}
 
     def stop(self) -> dict[str, float]:
-        """Return the CPU seconds of each."""
+        """Return the CPU seconds of each program since the start."""
         return {name: p.cpu_seconds - self.before[name] for name, p in self.programs.items()}
 
 
 def measure_gateway(name: str, job: Job) -> Figures:
-    """Measure a gateway between browsers and the token source."""
+    """Measure a gateway between browsers and the token source.
+
+    Raises:
+        RuntimeError: a program does not start, or ends without a result.
+
+    """
     with ExitStack() as programs:
         source = programs.enter_context(started("bench.token_source"))
         port, target = free_port(), f"127.0.0.1:{source.read()}"
@@ -90,7 +101,7 @@ def measure_gateway(name: str, job: Job) -> Figures:
         )
         gateway.wait_for(port)
         _load(_WARM_UP, port, {})
-        source.ask()  # to forget whom it saw leave
+        source.ask()  # so that it forgets the resets of the warm-up
         resident = gateway.resident_kib
         held: list[int] = []
         result, cpu = _load(
@@ -105,7 +116,12 @@ def measure_gateway(name: str, job: Job) -> Figures:
 
 
 def measure_model(name: str, job: Job) -> Figures:
-    """Measure a model service that sends to grpcio's client."""
+    """Measure a model service that sends to grpcio's client.
+
+    Raises:
+        RuntimeError: a program does not start, or ends without a result.
+
+    """
     port = free_port()
     with started(MODELS[name], f"--port={port}") as service:
         service.wait_for(port)
@@ -129,7 +145,7 @@ def _load(
     programs: Mapping[str, Program],
     on_end: Callable[[], None] = lambda: None,
 ) -> tuple[Any, dict[str, float]]:
-    """Run browsers; return what they measured, and the CPU seconds of the programs meanwhile."""
+    """Run browsers; return their result, and the CPU seconds of the programs meanwhile."""
     with started("bench.load", job.to_json(port)) as load:
         meter = _Meter({**programs, "load": load})
         load.read()
@@ -191,7 +207,7 @@ _SUMMARIES: Mapping[str, Callable[[Any, Mapping[str, float], Program], Figures]]
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """Return the value that so large a part of the values is not above."""
+    """Return a quantile: for example, ``part`` is 0.5 for the median and 1.0 for the largest."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 

@@ -1,6 +1,8 @@
-"""The model service, with a backend that does the work that a prompt says.
+"""The model service, with a backend that does the work in a prompt.
 
-python -m bench.own_model --port 50051
+For example::
+
+    python -m bench.own_model --port 50051
 """
 
 import argparse
@@ -48,7 +50,7 @@ class _Tokens:
         self._left -= 1
         if self._interval:
             await trio.sleep(self._interval)
-        return self._token  # noqa: ASYNC910 - as a backend does that has more than one at hand
+        return self._token  # noqa: ASYNC910 - no checkpoint, like a backend with more tokens at hand
 
 
 def main() -> None:

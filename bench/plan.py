@@ -1,4 +1,8 @@
-"""What is measured: each run by name, for whom, and with what load."""
+"""All runs: each has a scenario, the program under test, and a load.
+
+For example, ``runs_of("gateway", 3, is_quick=False)`` begins with ``single`` for token-relay and
+then for its peer.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -8,17 +12,17 @@ from bench.work import Work
 
 __all__ = ["PARTS", "Run", "runs_of"]
 
-#: An answer that does not end by itself while it is measured.
+#: Tokens of an answer that must not end by itself while it is measured.
 _ENDLESS = 10**9
-#: Seconds that something may take that ends by itself.
+#: Seconds after which a load that should end by itself has failed.
 _PATIENCE = 120.0
-#: Seconds between two pings, of both gateways.
+#: Seconds between two pings of a gateway, ours and the peer's.
 _HEARTBEAT = 15.0
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run; ``x`` is what a plot has it over."""
+    """One run; ``x`` is its place on the x-axis of a plot."""
 
     part: str
     scenario: str
@@ -29,11 +33,11 @@ class Run:
 
 
 def _paced(streams: int, interval: float, seconds: float, size: int = 6) -> Job:
-    is_stamped = size < 1000  # noqa: PLR2004 - a token that is large is not a time
+    is_stamped = size < 1000  # noqa: PLR2004 - a large token holds no time
     return Job(Work(_ENDLESS, size, interval, is_stamped=is_stamped), "flow", streams, seconds)
 
 
-#: The names are those of the issue's table in docs/performance.md.
+#: docs/performance.md describes these scenarios under the same names.
 _GATEWAY: Mapping[str, Job] = {
     "single": Job(Work(20_000), "answers", 1, _PATIENCE),
     "multi": Job(Work(1000), "answers", 64, _PATIENCE),
@@ -49,13 +53,13 @@ _MODEL: Mapping[str, Job] = {
     "40 streams, 50 a second each": Job(Work(250, interval=0.02), streams=40),
 }
 
-#: Tokens a second in all, of streams with ten a second each, as fast as people read and faster.
+#: Tokens per second of all streams together; each stream sends ten per second.
 _RATES = (1, 10, 100, 500, 1000, 2000, 5000, 10_000)
 _RATE_OF_ONE = 10.0
-#: Streams that share a thousand tokens a second.
+#: Streams that share a thousand tokens per second.
 _STREAMS = (1, 10, 100, 1000, 2500, 5000)
 _SHARED_RATE = 1000.0
-#: Bytes of a token; 20 streams with ten a second each.
+#: Bytes of a token; 20 streams send ten per second each.
 _SIZES = (1, 16, 256, 1024, 4096, 16_384, 65_536)
 _IDLE = (100, 500, 1000, 2000)
 _MANY_IDLE = 10_000
@@ -108,14 +112,17 @@ PARTS = {"gateway": _gateway, "model": _model, "growth": _growth, "idle": _idle}
 
 
 def runs_of(part: str, repetitions: int, *, is_quick: bool) -> list[Run]:
-    """List the runs of a part in their order: programs take turns, and so do repetitions."""
+    """List the runs of a part in order.
+
+    Programs take turns in each scenario, and a repetition begins after the one before it is over.
+    """
     runs = list(PARTS[part]())
     if is_quick:
         runs = [replace(run, job=_quick(run.job)) for run in runs if run.x <= _QUICK_X]
     return [replace(run, repetition=n) for n in range(repetitions) for run in runs]
 
 
-#: A quick run shows that everything works; its figures are rough.
+#: Limits of a quick run. It shows that everything works, and its figures are rough.
 _QUICK_X, _QUICK_SECONDS, _QUICK_PART = 1000, 1.5, 10
 
 

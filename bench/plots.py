@@ -1,4 +1,7 @@
-"""The plots of docs/performance.md."""
+"""The plots of docs/performance.md.
+
+For example, ``draw("idle", results, directory)`` writes ``memory.svg``.
+"""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -9,17 +12,17 @@ from bench.results import Results
 
 __all__ = ["draw"]
 
-#: Its types are of use to nobody: each of them has a part that is unknown.
+#: Imported without types, because a part of each of its types is unknown.
 _matplotlib: Any = import_module("matplotlib")
 _figure: Any = import_module("matplotlib.figure")
 
 _SIZE = (6.4, 3.6)
-#: The same figures give the same file.
+#: With these settings, the same figures give the same file.
 _STYLE = {"svg.hashsalt": "bench", "svg.fonttype": "none"}
 
 
 def draw(part: str, results: Results, directory: Path) -> list[Path]:
-    """Draw what a part has figures for, one file each."""
+    """Draw the plots of a part, one file each; a plot without figures is left out."""
     directory.mkdir(parents=True, exist_ok=True)
     plots = _PLOTS.get(part, {})
     paths = {directory / f"{name}.svg": plot for name, plot in plots.items()}
@@ -40,7 +43,7 @@ def _save(plot: Callable[[Any, Results], None], results: Results, path: Path) ->
 
 
 def _line(axes: Any, results: Results, scenario: str, name: str, label: str, **style: Any) -> None:
-    """Draw a figure of each program over what its runs vary in."""
+    """Draw one figure of each program over the ``x`` of its runs."""
     for number, program in enumerate(results.names("program")):
         points = [
             (run["x"], results.figure(scenario, program, name, run["x"]))
@@ -86,7 +89,7 @@ def _cancel(axes: Any, results: Results) -> None:
 
 
 def _cancel_points(results: Results, program: str) -> list[float]:
-    """Put the distributions of all repetitions together."""
+    """Return the points of all repetitions as one sorted list."""
     of_program = [run["figures"] for run in results.runs if run["program"] == program]
     return sorted(point for figures in of_program for point in figures.get("cancel_points_ms", ()))
 

@@ -1,4 +1,11 @@
-"""The programs of a run: started, looked at, and stopped whatever happens."""
+"""The programs of a run: they are started, observed, and always stopped.
+
+For example::
+
+    with started("bench.token_source") as source:
+        port = source.read()
+        print(source.cpu_seconds, source.resident_kib)
+"""
 
 import json
 import os
@@ -22,26 +29,32 @@ _NS = 1_000_000_000
 
 
 class Program:
-    """A program that runs."""
+    """A running program that prints lines of JSON."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Take a process with pipes."""
+        """Take a process with pipes for standard input and output."""
         self._process = process
 
     @property
     def cpu_seconds(self) -> float:
-        """User and system time of all its threads, those that have ended too."""
-        # clock_getcpuclockid(3), which Python lacks: the clock of another process on Linux.
+        """User and system time of all its threads, also of those that have ended."""
+        # The CPU clock of another process on Linux, as clock_getcpuclockid(3) makes it. Python has
+        # no such function.
         return time.clock_gettime_ns(~self._process.pid << 3 | 2) / _NS
 
     @property
     def resident_kib(self) -> int:
-        """Its memory now."""
+        """Its resident memory now, in KiB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
         return int(cast("re.Match[str]", re.search(r"VmRSS:\s+(\d+) kB", status))[1])
 
     def ask(self) -> Any:
-        """Have it print a line, and read it as JSON."""
+        """Send an empty line, and read the reply.
+
+        Raises:
+            RuntimeError: the program has ended.
+
+        """
         stdin = cast("IO[str]", self._process.stdin)
         stdin.write("\n")
         stdin.flush()
@@ -60,10 +73,10 @@ class Program:
         return json.loads(line)
 
     def wait_for(self, port: int) -> None:
-        """Wait until it accepts connections on a port.
+        """Wait until it accepts connections on a port of 127.0.0.1.
 
         Raises:
-            RuntimeError: it has ended, or does not do so in time.
+            RuntimeError: it has ended, or 30 seconds are over.
 
         """
         deadline = time.monotonic() + _START_SECONDS
@@ -81,14 +94,17 @@ class Program:
 def started(
     module: str, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> Generator[Program]:
-    """Run ``python -m module`` until the block is left."""
+    """Run ``python -m module`` until the block ends.
+
+    The program gets SIGTERM then, and is killed after 5 more seconds.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=_ROOT,
-        # The contract is found here by grpcio's compiler.
+        # grpcio's compiler looks for the contract here.
         env={**os.environ, "PYTHONPATH": str(_ROOT / "proto"), **(environment or {})},
     )
     with process:
@@ -107,7 +123,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port of 127.0.0.1 without a listener."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
@@ -115,7 +131,7 @@ def free_port() -> int:
 
 
 def raise_descriptor_limit() -> int:
-    """Let this process and those that it starts open as many files as they may; return how many."""
+    """Raise the limit of open files to the hard limit, also for child processes; return it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

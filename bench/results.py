@@ -1,4 +1,9 @@
-"""What was measured, with what it was measured on, as a file."""
+"""Figures and the settings under which they were measured, kept in a JSON file.
+
+For example, the median of a figure over all repetitions::
+
+    Results.load(path).figure("churn", "token-relay", "cancel_p50_ms")
+"""
 
 import json
 import os
@@ -43,7 +48,7 @@ def _cpu_model() -> str:
 
 @dataclass(frozen=True)
 class Settings:
-    """What has to be the same for figures to be the same."""
+    """What figures depend on: command, machine and versions."""
 
     command: str
     date: str
@@ -51,13 +56,13 @@ class Settings:
     system: str
     cpu: str
     cores: int
-    #: Of a minute, as the measurement began: what else ran.
+    #: Of the minute before the measurement began: it shows what else ran.
     load_average: float
     versions: Mapping[str, str]
 
     @classmethod
     def now(cls, command: str) -> Self:
-        """Look at this machine."""
+        """Return the settings of this machine."""
         return cls(
             command,
             datetime.now(UTC).date().isoformat(),
@@ -70,7 +75,7 @@ class Settings:
         )
 
     def sentence(self) -> str:
-        """Write it for a document."""
+        """Return the settings as text for a document."""
         versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
         return (
             f"`{self.command}`, {self.date}; Python {self.python}, {self.system}, "
@@ -87,7 +92,7 @@ class Results:
     runs: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     def add(self, run: Run, figures: Figures) -> None:
-        """Note what a run gave."""
+        """Add the figures of a run."""
         fields = asdict(run)
         del fields["job"]
         self.runs.append({**fields, "figures": figures})
@@ -95,7 +100,7 @@ class Results:
     def figure(
         self, scenario: str, program: str, name: str, x: float | None = None
     ) -> float | None:
-        """Return the median over the repetitions of a figure, None if there is none."""
+        """Return the median of a figure over the repetitions; None if no run has it."""
         values = [
             run["figures"][name]
             for run in self.runs
@@ -106,16 +111,16 @@ class Results:
         return median(values) if values else None
 
     def names(self, key: str) -> list[Any]:
-        """List the different values of a run's field, in their order."""
+        """List the different values of a field of the runs, in order."""
         return list(dict.fromkeys(run[key] for run in self.runs))
 
     def save(self, path: Path) -> None:
-        """Write a file."""
+        """Write everything to a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{json.dumps(asdict(self), indent=1)}\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a file."""
+        """Read a file that :meth:`save` wrote."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         return cls(Settings(**fields["settings"]), fields["runs"])

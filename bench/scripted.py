@@ -1,7 +1,7 @@
-"""What is around the gateway and the model service, and does what a script says.
+"""The peers of the gateway and the model service in a count; a script says when they act.
 
-The other sides of their sockets are :class:`bench.lockstep.Peer`, which never wait. Nothing here is
-counted.
+For example, ``ScriptedModel.send(32)`` sends 32 tokens at once. Each peer with a socket is a
+:class:`bench.lockstep.Peer`, and none of them waits. Their instructions are not counted.
 """
 
 import socket
@@ -22,7 +22,7 @@ TOKEN = "token "
 
 
 def _receive_nowait(sock: socket.socket) -> bytes:
-    """Return what has arrived, all of it."""
+    """Return everything that has arrived; empty if nothing has."""
     received = bytearray()
     try:
         while data := sock.recv(1 << 20):
@@ -33,7 +33,7 @@ def _receive_nowait(sock: socket.socket) -> bytes:
 
 
 class ScriptedModel:
-    """The model service that the gateway asks: it sends tokens when it is told to."""
+    """The model service that the gateway asks; it sends tokens when the script says so."""
 
     def __init__(self, path: str) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
@@ -80,7 +80,7 @@ class ScriptedModel:
 
 
 class ScriptedBrowser:
-    """A browser that has asked before anybody listened, and reads whatever comes."""
+    """A browser that sends its request at once, and reads everything that arrives."""
 
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
@@ -121,7 +121,7 @@ class ScriptedGateway:
 
 
 class ScriptedBackend:
-    """What answers prompts in the model service: as many tokens as each byte from a socket says."""
+    """A backend of the model service: each byte from a socket is a number of tokens to give."""
 
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
@@ -156,4 +156,4 @@ class _Tokens:
         if not self._left:
             self._left = (await self._source.recv(1))[0]
         self._left -= 1
-        return TOKEN  # noqa: ASYNC910 - as a backend does that has more than one at hand
+        return TOKEN  # noqa: ASYNC910 - no checkpoint, like a backend with more tokens at hand

@@ -1,4 +1,8 @@
-"""Tables of what was measured, for the terminal and for docs/performance.md."""
+"""Tables of figures, for the terminal and for docs/performance.md.
+
+For example, the table of the part ``gateway`` has a row for ``idle``. It shows the KiB per stream
+of both gateways, and their ratio.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -17,7 +21,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-#: A figure's title, and in how many digits it is written.
+#: The title of each figure, and its number of decimal places.
 _FIGURES: Mapping[str, tuple[str, int]] = {
     "cpu_us_a_token": ("CPU µs a token", 1),
     "tokens_a_second": ("tokens a second", 0),
@@ -29,7 +33,7 @@ _FIGURES: Mapping[str, tuple[str, int]] = {
     "cancel_p99_ms": ("cancel p99, ms", 2),
     "kib_a_stream": ("KiB a stream", 1),
 }
-#: What is compared in each scenario; the other figures are by-products.
+#: The figures that are compared in each scenario; the file of results has others as well.
 _COMPARED: Mapping[str, tuple[str, ...]] = {
     "single": ("cpu_us_a_token",),
     "multi": ("cpu_us_a_token", "first_token_p50_ms"),
@@ -47,7 +51,7 @@ _OVER: Mapping[str, str] = {
 
 
 def tables_of(part: str, results: Results) -> Iterator[Table]:
-    """Make the tables of a part."""
+    """Make the tables of a part, in order."""
     if part in ("gateway", "model"):
         yield _comparison(results)
         return

@@ -1,12 +1,16 @@
-"""A model service that costs next to nothing: the gateways' other side in every run.
+"""A model service that needs little CPU time: it sends to the gateway in every run.
+
+For example::
 
     python -m bench.token_source
 
-It listens on a free port of 127.0.0.1, which it prints. A line on its standard input makes it
-print, as JSON, when it saw which request being left; the end of its input ends it.
+It listens on a free port of 127.0.0.1 and prints the port. For each line on its standard input, it
+prints a JSON object with the resets since the last one, for example ``{"7": 81234567}``: request 7
+was reset at that time, in ns of ``time.monotonic_ns()``. The end of its input ends it.
 
-Messages are encoded before they are needed, one DATA frame each as gRPC servers send tokens that
-come one by one, and bypass h2 (see ``wire``). The client's windows are respected.
+It costs little because messages are encoded before they are needed, and because DATA frames bypass
+h2 (see ``wire``). Each message has a DATA frame of its own, as gRPC servers send tokens that come
+one by one. The client's windows are respected.
 """
 
 import asyncio
@@ -25,16 +29,16 @@ from bench.work import STAMP_SIZE, Work
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Bytes of a message above which it may be cut at the end of a window.
+#: Bytes. A larger message may be cut at the end of a window.
 _LARGE = 16_384
-#: Bytes of one answer before the next one has its turn.
+#: Bytes of one answer before it is the next one's turn.
 _TURN = 4096
-#: Bytes that the socket has not taken before answers wait.
+#: Bytes that may wait for the socket before all answers pause.
 _WRITE_BUFFER = 1 << 20
 
 
 class _Answer:
-    """One answer on its way."""
+    """One answer that is being sent."""
 
     def __init__(self, connection: "_Connection", stream_id: int, work: Work) -> None:
         self.work = work
@@ -48,9 +52,12 @@ class _Answer:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Begin after the time to think, and at a moment of its own within the interval."""
+        """Begin after the time to think, and at a random moment within one interval.
+
+        Tokens of several streams would otherwise arrive together, since they start together.
+        """
         loop = asyncio.get_running_loop()
-        first = loop.time() + self.work.think + random.random() * self.work.interval  # noqa: S311 - no secret
+        first = loop.time() + self.work.think + random.random() * self.work.interval  # noqa: S311 - not a secret
         self._timer = loop.call_at(first, self._tick, first)
 
     def stop(self) -> None:
@@ -70,7 +77,7 @@ class _Answer:
             self._connection.push_all()
 
     def push(self) -> bool:
-        """Send what is due, at most a turn's worth; say whether more could be sent now."""
+        """Send the tokens that are due, for one turn; return whether more could be sent now."""
         window = self._connection.side.window(self._stream_id)
         if not self._left:
             if window >= len(DONE):
@@ -83,7 +90,7 @@ class _Answer:
         elif count:
             self._send(self._frames(count), count * size)
             self._sent(count)
-        # After the last token a turn is left, for the end.
+        # After the last token, one more turn sends the end.
         return count > 0 and (self._due > 0 or not self._left)
 
     def _frames(self, count: int) -> bytes:
@@ -110,7 +117,7 @@ class _Answer:
 
 
 class _Connection(asyncio.Protocol):
-    """A gateway's connection."""
+    """A connection from a gateway."""
 
     def __init__(self, note_left: "Callable[[int], None]") -> None:
         self.side = ModelSide(self._asked, self._left)
@@ -158,8 +165,8 @@ class _Connection(asyncio.Protocol):
     def push_all(self) -> None:
         """Let all answers send, in turns, until nothing is due or the windows are full."""
         ready = deque(self._answers.values())
-        # Who was served last is last: a window of the connection that is nearly full must not
-        # always go to the same ones.
+        # Begin after the answer that was served last, because the last bytes of the connection's
+        # window must not always go to the same answers.
         ready.rotate(-self._turns % max(1, len(ready)))
         while ready and self._is_writable:
             answer = ready.popleft()

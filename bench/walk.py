@@ -1,10 +1,11 @@
-"""The walk of a prompt and of a token: which files and functions they enter, in order.
+"""The walk of a prompt and of a token: the files and functions that they enter, in order.
 
-Both programs run in this process, on real sockets, with the backend that repeats the prompt. What
-is noted is each call of a Python function of ours between two moments that the browser sees: its
-connect and the first token, and one token and the next::
+Both programs run in this process, on real sockets, with the backend that repeats the prompt. Each
+call of a Python function of ours is recorded, once for a prompt and once for a token. A prompt's
+walk begins when the browser connects and ends with the first token. A token's walk ends with the
+next one. For example::
 
-    python -m bench.walk            the files, in the order in which they are first entered
+    python -m bench.walk            the files, in the order of their first call
     python -m bench.walk --docs     write the tables into docs/architecture.md
 """
 
@@ -31,29 +32,29 @@ __all__ = ["DOCUMENT", "Walk", "walk"]
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "architecture.md"
 PACKAGES = ("relay_gateway", "grpclib_anyio", "relay_model", "relay_common", "relay_proto")
-#: Seconds between two tokens: long enough that nothing of one is left when the next one comes.
+#: Seconds between two tokens. It is long, so that all work for one is over when the next one comes.
 _DELAY = 0.2
 _REQUEST = b"GET /api/ai/stream?prompt=one+two+three HTTP/1.1\r\nHost: gateway\r\n\r\n"
 
 
 @dataclass
 class Walk:
-    """The functions of ours that were entered, in the order of their first call."""
+    """Our functions that were called, in the order of their first call."""
 
     functions: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
     def files(self, package: str) -> list[str]:
-        """Give the files of a package, each once, in order."""
+        """Return the files of a package, each once, in order."""
         found = [file for file, _ in self.functions if file.startswith(f"{package}/")]
         return list(dict.fromkeys(found))
 
     def count(self, package: str) -> int:
-        """Count the functions of a package."""
+        """Return how many functions of a package were called."""
         return sum(file.startswith(f"{package}/") for file, _ in self.functions)
 
     @contextmanager
     def noted(self) -> Generator[None]:
-        """Note the calls in this thread."""
+        """Record the calls of this thread while the block runs."""
         seen: dict[tuple[str, str], None] = {}
 
         def note(frame: FrameType, event: str, _argument: Any) -> None:
@@ -69,7 +70,7 @@ class Walk:
 
 
 def _file(name: str) -> str | None:
-    """Give the name of a file of ours from its package on."""
+    """Return the path of one of our files, from its package on; None for other files."""
     parts = Path(name).parts
     for package in PACKAGES:
         if package in parts:
@@ -78,7 +79,7 @@ def _file(name: str) -> str | None:
 
 
 async def _read_event(browser: trio.SocketStream, received: bytearray) -> None:
-    """Read up to the end of the next event with data."""
+    """Read to the end of the next event with data."""
     while b"data: " not in received or not received.endswith(b"\r\n"):
         received += await browser.receive_some()
     received.clear()
@@ -110,7 +111,7 @@ async def _walk(prompt: Walk, token: Walk) -> None:
 
 
 def walk() -> tuple[Walk, Walk]:
-    """Send a prompt and follow it to its first token, and then one more token."""
+    """Return the walks of a prompt, to its first token, and of one more token."""
     prompt, token = Walk(), Walk()
     trio.run(_walk, prompt, token)
     return prompt, token
@@ -125,7 +126,7 @@ def _table(walks: dict[str, Walk]) -> str:
 
 
 def main() -> int:
-    """Print the walk, or write it down."""
+    """Print the walk, and write it into the document if asked to."""
     parser = argparse.ArgumentParser(prog="bench.walk", description="Follow a prompt and a token.")
     parser.add_argument("--docs", action="store_true", help=f"write it into {DOCUMENT.name}")
     options = parser.parse_args()

@@ -1,8 +1,12 @@
-"""Both sides of ``ai.AIService/Generate`` over HTTP/2, without IO: what a benchmark plays.
+"""Both sides of ``ai.AIService/Generate`` over HTTP/2, without IO, for the peers of a benchmark.
 
-They do what a peer has to do and hold nothing up: h2 reads what arrives and writes HEADERS,
-while DATA frames, of which there is one a token, are put together here and only charged to
-h2's windows.
+They do all that a peer must do, and stay fast. h2 reads what arrives and writes HEADERS. DATA
+frames bypass h2, because there is one for each token. They are made here, and only charged to h2's
+windows. For example, a token is sent like this::
+
+    message = message_of("token ")
+    side.charge(stream_id, len(message))
+    sock.sendall(framed(stream_id, message))
 """
 
 import struct
@@ -24,7 +28,7 @@ from relay_proto.ai import GenerateRequest, GenerateResponse
 
 __all__ = ["DONE", "AskingSide", "ModelSide", "framed", "message_of"]
 
-#: RFC 9113 § 4.1: length in 3 bytes, type, flags, stream; the type of DATA is 0.
+#: RFC 9113 § 4.1: a length of 3 bytes, type, flags, stream. The type of DATA is 0.
 _FRAME = struct.Struct(">BHBBI")
 _FRAME_SIZE = 16_384
 #: gRPC PROTOCOL-HTTP2, Length-Prefixed-Message.
@@ -50,7 +54,7 @@ def _prefixed(message: bytes) -> bytes:
 
 
 def message_of(token: str) -> bytes:
-    """Encode a token's message, with its prefix."""
+    """Encode the message of a token, with its prefix."""
     return _prefixed(bytes(GenerateResponse(token=token)))
 
 
@@ -59,7 +63,7 @@ DONE = _prefixed(bytes(GenerateResponse(done=True)))
 
 
 def framed(stream_id: int, message: bytes) -> bytes:
-    """Put a message into DATA frames of its own, as gRPC servers send tokens that come singly."""
+    """Put one message into DATA frames, as gRPC servers do with tokens that come one by one."""
     return b"".join(
         _FRAME.pack(len(part) >> 16, len(part) & 0xFFFF, 0, 0, stream_id) + part
         for part in _parts(message)
@@ -77,11 +81,11 @@ class ModelSide:
     def __init__(
         self, on_asked: Callable[[int, str], None], on_left: Callable[[int], None]
     ) -> None:
-        """Start.
+        """Start a connection.
 
         Args:
-            on_asked: is called with a new stream and its prompt.
-            on_left: is called with a stream that the client has reset.
+            on_asked: called with a new stream and its prompt.
+            on_left: called with a stream that the client has reset.
 
         """
         self._h2 = H2Connection(H2Configuration(client_side=False))
@@ -92,7 +96,7 @@ class ModelSide:
         self._on_left = on_left
 
     def receive(self, data: bytes) -> bool:
-        """Take what arrived, and say whether it opened a window."""
+        """Handle bytes that arrived; return whether they opened a window."""
         is_opened = False
         for event in self._h2.receive_data(data):
             is_opened = is_opened or isinstance(event, WindowUpdated)
@@ -119,15 +123,15 @@ class ModelSide:
                 pass
 
     def data_to_send(self) -> bytes:
-        """Return what is to be written before anything else."""
+        """Return the bytes to write now, before any DATA frame."""
         return self._h2.data_to_send()
 
     def window(self, stream_id: int) -> int:
-        """Return how many bytes a stream may send now."""
+        """Return how many bytes the stream may send now."""
         return self._h2.local_flow_control_window(stream_id)
 
     def charge(self, stream_id: int, size: int) -> None:
-        """Take bytes of messages that are sent past h2 out of its windows."""
+        """Charge bytes of messages that bypass h2 to its windows."""
         self._h2.outbound_flow_control_window -= size
         self._h2.streams[stream_id].outbound_flow_control_window -= size
 
@@ -137,10 +141,10 @@ class ModelSide:
 
 
 class AskingSide:
-    """A gateway's end of a connection, which takes everything at once."""
+    """A gateway's end of a connection. It takes all data at once."""
 
     def __init__(self) -> None:
-        """Start, with windows that are never full."""
+        """Start a connection with the largest windows there are."""
         self._h2 = H2Connection(H2Configuration(client_side=True))
         self._h2.initiate_connection()
         self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: _LARGEST_WINDOW})
@@ -154,9 +158,9 @@ class AskingSide:
         self._h2.send_data(stream_id, message, end_stream=True)
 
     def receive(self, data: bytes) -> None:
-        """Take what arrived."""
+        """Handle bytes that arrived."""
         self._h2.receive_data(data)
 
     def data_to_send(self) -> bytes:
-        """Return what is to be written."""
+        """Return the bytes to write now."""
         return self._h2.data_to_send()

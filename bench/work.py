@@ -1,4 +1,7 @@
-"""What a run asks of a model: the prompt says it, so every side knows it."""
+"""The answer that a run asks of a model. The prompt describes it, so every program knows it.
+
+For example, ``Work(tokens=3, interval=0.02)`` is three tokens, 20 ms apart.
+"""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,7 +9,7 @@ from typing import Self
 
 __all__ = ["STAMP_SIZE", "Work"]
 
-#: A stamped token is the time at which it was sent: ``time.monotonic_ns()`` in so many digits.
+#: Digits of a stamped token. It is the time when it was sent, from ``time.monotonic_ns()``.
 STAMP_SIZE = 20
 
 
@@ -15,18 +18,18 @@ class Work:
     """One answer; times in seconds."""
 
     tokens: int
-    #: Bytes of a token; of no meaning when it is stamped.
+    #: Bytes of a token; ignored if it is stamped.
     size: int = 6
-    #: Between two tokens; 0 for as fast as possible.
+    #: Seconds between two tokens; 0 means as fast as possible.
     interval: float = 0.0
-    #: Before the first token.
+    #: Seconds before the first token.
     think: float = 0.0
     is_stamped: bool = False
     #: Tells requests apart.
     name: int = 0
 
     def prompt(self) -> str:
-        """Write it as a prompt."""
+        """Return it as a prompt."""
         return json.dumps(asdict(self))
 
     @classmethod

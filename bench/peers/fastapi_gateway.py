@@ -1,6 +1,8 @@
 """The gateway's peer: FastAPI, sse-starlette and grpcio on uvicorn with uvloop and httptools.
 
-python -m bench.peers.fastapi_gateway --port 8080 --model-target 127.0.0.1:50051
+For example::
+
+    python -m bench.peers.fastapi_gateway --port 8080 --model-target 127.0.0.1:50051
 """
 
 import argparse
@@ -22,7 +24,7 @@ messages, services = import_stubs()
 
 
 def create_app(model_target: str) -> FastAPI:
-    """Make the application, with one channel for the process."""
+    """Make the application, with one channel to the model for the whole process."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

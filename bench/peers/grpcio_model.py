@@ -1,6 +1,8 @@
 """The model service's peer: a grpcio.aio server.
 
-python -m bench.peers.grpcio_model --port 50051
+For example::
+
+    python -m bench.peers.grpcio_model --port 50051
 """
 
 import argparse
@@ -18,12 +20,12 @@ messages, services = import_stubs()
 
 
 class AIService:
-    """Does the work that a prompt says."""
+    """Does the work that a prompt describes."""
 
-    async def Generate(  # noqa: N802 - the contract's
+    async def Generate(  # noqa: N802 - the contract's name
         self, request: Any, context: Any
     ) -> AsyncGenerator[Any]:
-        """Answer with as many tokens."""
+        """Answer with the tokens of the prompt's work, then with the message that ends it."""
         del context
         work = Work.parse(request.prompt)
         token = "x" * work.size

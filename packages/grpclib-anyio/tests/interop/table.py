@@ -1,4 +1,8 @@
-"""Writes down which cases passed, between whom and on which event loop, as the run saw it."""
+"""Writes a table of the cases that passed, for each pair of peers and each event loop.
+
+For example, a case that passes on trio and fails on asyncio has the cell
+"**fails on asyncio**, trio".
+"""
 
 from collections import defaultdict
 from collections.abc import Generator, Iterator
@@ -27,25 +31,32 @@ PEERS = ("grpcio", "grpclib", "h2")
 PREFACE = """\
 # Interoperability
 
-Which of the cases of gRPC's [interop-test-descriptions][cases] pass, client → server. "us" is
-`grpclib_anyio`, on the event loops that the cell names; the others are {versions}.
-h2 plays a server that breaks the rules. An empty cell is a case that makes no sense there.
+The table shows the results of gRPC's [interoperability cases][cases]. Each column is a pair of a
+client and a server, client → server.
 
-This file is written by the run of the tests that it is about:
+- "us" is `grpclib_anyio`. A cell names the event loops where the case passes.
+- The peers are {versions}. h2 plays a server that breaks the rules.
+- An empty cell is a case that makes no sense for that pair.
+
+For example, "asyncio, trio" under "us → grpcio" means that our client passes the case with a server
+of grpcio, on both event loops.
+
+A run of the tests writes this file, so that it says what the tests saw:
 
     {command}
 
 [cases]: https://github.com/grpc/grpc/blob/master/doc/interop-test-descriptions.md
 """
-COMMAND = "nox -s tests -- tests/grpclib_anyio/interop --interop-table docs/interop.md"
+#: The session runs in packages/grpclib-anyio.
+COMMAND = "nox -s transport -- tests/interop --interop-table ../../docs/interop.md"
 
 
-@dataclass(eq=False)  # pytest wants its plugins hashable
+@dataclass(eq=False)  # because pytest needs plugins that are hashable
 class InteropTable:
-    """A plugin that collects outcomes, and writes them at the end of the session."""
+    """A plugin of pytest that collects outcomes, and writes them when the session ends."""
 
     path: Path
-    #: Whether all tests passed, by case, peer and loop, in the order of the tests.
+    #: By case, peer and event loop: True if all tests passed. In the order of the tests.
     _outcomes: dict[str, dict[str, dict[str, bool]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(dict))
     )
@@ -54,7 +65,7 @@ class InteropTable:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note the outcome of each part of a test that is a case."""
+        """Record the outcome of each phase of a test with the marker of a case."""
         report = yield
         if (marker := item.get_closest_marker(MARKER)) is not None and not report.skipped:
             self._note(item, marker, passed=report.passed)
@@ -87,7 +98,7 @@ def _row(*cells: str) -> str:
 
 
 def _cell(loops: dict[str, bool]) -> str:
-    """Name the loops on which the case passed, and say where it did not."""
+    """Return the event loops of a case, and mark those where it failed."""
     return ", ".join(
         loop if passed else f"**fails on {loop}**" for loop, passed in sorted(loops.items())
     )
