@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from grpclib_anyio._connection.connection import Connection
+from grpclib_anyio._connection.sender import Sender
 
 from relay_gateway.relay.relay import Relay
 from tests.cancellation.simulation import simulate
@@ -54,7 +54,7 @@ def _give_nothing(*_arguments: object) -> bytes:
 
 
 def test_a_reset_that_is_not_sent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "reset", _do_nothing)
+    monkeypatch.setattr(Sender, "reset", _do_nothing)
     assert any(simulate(seed).failures for seed in range(FOUND_WITHIN))
 
 
