@@ -21,7 +21,6 @@ STREAM = (
 EVENTS = [
     Event("first", "one"),
     Event("", "two\nthree"),
-    Event("", ""),
     Event("", " caf\u00e9 \u2028\x85\x0b\x0c\x1c"),
 ]
 

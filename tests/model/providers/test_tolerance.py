@@ -196,6 +196,9 @@ ANTHROPIC_CASES = {
         (message(), block(0, text="a"), end()), "a", headers={"content-type": "text/plain"}
     ),
     "[DONE], as some proxies add": Case((message(), block(0, text="a"), DONE, end()), "a"),
+    "an event without data": Case(
+        (message(), b"event: x\ndata:\n\n", block(0, text="a"), end()), "a"
+    ),
     "a ping that has no data": Case(
         (message(), b"event: ping\n\n", block(0, text="a"), end()), "a"
     ),

@@ -29,7 +29,7 @@ class Event(NamedTuple):
     name: str
     """Its ``event`` field; empty when it has none."""
     data: str
-    """Its ``data`` fields, joined by line feeds."""
+    """Its ``data`` fields, joined by line feeds; never empty."""
 
 
 class EventStream:
@@ -105,8 +105,8 @@ class EventDecoder:
         if line:
             self._read_field(line)
             return
-        if self._data:
-            yield Event(self._name, "\n".join(self._data))
+        if data := "\n".join(self._data):
+            yield Event(self._name, data)
         self._size, self._name, self._data = 0, "", []
 
     def _read_field(self, line: bytes) -> None:

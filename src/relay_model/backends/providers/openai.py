@@ -142,7 +142,7 @@ class _Reading:
         return self._reason is not None
 
     def read(self, event: Event) -> str:
-        if self.is_complete or not event.data:
+        if self.is_complete:
             return ""  # the library reads nothing after [DONE] either
         if not event.data.startswith(_DONE):
             return self._read_chunk(json.loads(event.data))

@@ -43,8 +43,8 @@ _LONGEST_WAIT = 10.0
 # a random part of up to a half, so that prompts that failed together are not retried together.
 _FIRST_WAIT = 0.5
 
-# Seconds for what follows a complete answer: its usage, and the end of the response. Only after
-# that can the connection be reused.
+# Seconds to wait for the end of the response after a complete answer; only then can the connection
+# be reused. Text that comes instead belongs to the answer, and starts the wait again.
 _TRAILER_SECONDS = 1.0
 
 # The contract counts tokens in a uint32.
