@@ -1,6 +1,8 @@
 """The pages of docs/cancellation follow one template, and their indexes are up to date."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -60,6 +62,13 @@ def test_trap_shows_its_programs(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", TRAPS, ids=_id_of)
+def test_trap_says_what_its_programs_print(page: Page) -> None:
+    for program in (FOLDER / "programs" / page.path.stem).glob("*.py"):
+        first = program.read_text(encoding="utf-8").partition("\n")[0]
+        assert first.removeprefix("# prints: ") in _text_of(page)
+
+
+@pytest.mark.parametrize("page", TRAPS, ids=_id_of)
 def test_trap_names_the_loops_that_its_programs_run_on(page: Page) -> None:
     folder = FOLDER / "programs" / page.path.stem
     loops = {path.stem.removeprefix("wrong_") for path in folder.glob("wrong_*.py")}
@@ -91,9 +100,34 @@ def test_index_is_up_to_date(path: Path, text: str) -> None:
         "Cancelled swallowed",
         "shield hangs on shutdown",
         "async generator ignored GeneratorExit",
-        "too_many_pings",
     ],
 )
 def test_index_answers_what_people_search_for(symptom: str) -> None:
     text = (FOLDER / "by-symptom.md").read_text(encoding="utf-8").replace("\\", "")
     assert symptom.casefold() in text.casefold()
+
+
+WITH_RULES = [page for page in TRAPS if "lint" in page.fields]
+
+
+@pytest.fixture(scope="module")
+def reported() -> set[tuple[str, str]]:
+    """Give the rules of flake8-async that programs break: a program's path, and the rule."""
+    folders = [str(FOLDER / "programs" / page.path.stem) for page in WITH_RULES]
+    found = subprocess.run(
+        [sys.executable, "-m", "flake8", "--isolated", "--select=ASYNC", *folders],
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+    broken = re.findall(r"^.*programs/(.+?):\d+:\d+: (ASYNC\d+) ", found.stdout, re.MULTILINE)
+    return {(path, rule) for path, rule in broken}
+
+
+@pytest.mark.parametrize("page", WITH_RULES, ids=_id_of)
+def test_lint_rule_finds_the_wrong_program_only(page: Page, reported: set[tuple[str, str]]) -> None:
+    for rule in page.fields["lint"]:
+        assert rule in _text_of(page).partition("## How to detect it")[2]
+        names = {path for path, broken in reported if broken == rule}
+        assert any(name.startswith(f"{page.path.stem}/wrong_") for name in names)
+        assert not any(name.startswith(f"{page.path.stem}/right_") for name in names)
