@@ -6,7 +6,7 @@ import trio
 
 async def main():
     with trio.move_on_after(0.1) as scope:
-        await trio.to_thread.run_sync(time.sleep, 0.5, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(time.sleep, 1, abandon_on_cancel=True)
     print("stopped at the deadline:", scope.cancelled_caught)
 
 

@@ -5,12 +5,12 @@ import trio
 
 
 async def server(reset):
-    time.sleep(0.2)  # the loop is busy: when it goes on, the deadline has passed as well
+    time.sleep(0.7)  # the loop is busy: when it goes on, the deadline has passed as well
     reset.set()
 
 
 async def main():
-    reset, deadline = trio.Event(), trio.current_time() + 0.1
+    reset, deadline = trio.Event(), trio.current_time() + 0.5
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server, reset)
         with trio.move_on_at(deadline) as scope:

@@ -16,7 +16,7 @@ async def main():
     _, writer = await asyncio.open_connection(sock=ours)
     task = asyncio.create_task(answer(writer))
     asyncio.get_running_loop().call_soon(task.cancel)
-    _, pending = await asyncio.wait([task], timeout=0.5)
+    _, pending = await asyncio.wait([task], timeout=5)
     print("the shutdown", "still waits" if pending else "is complete")
     writer.transport.abort()
 
