@@ -92,7 +92,7 @@ def _page(path: Path) -> Page:
 def _field(line: str) -> tuple[str, tuple[str, ...]]:
     """Read ``key: value`` or ``key: [value, "another, quoted"]``, which is all that is used."""
     key, _, text = line.partition(": ")
-    values = next(csv.reader([text.strip("[]")], skipinitialspace=True, escapechar="\\"), [])
+    values = next(csv.reader([text.strip("[]")], skipinitialspace=True, escapechar="\\"))
     return key, tuple(values)
 
 
