@@ -6,7 +6,7 @@ from tests.cancellation.table import impossible
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Count the cells, which docs/cancellation.md quotes."""
+    """Count the cells, which docs/cancellation/evidence.md quotes."""
     passed = [
         report.nodeid
         for report in terminalreporter.stats.get("passed", [])

@@ -1,4 +1,4 @@
-"""The matrix as a reader reads it: docs/cancellation-matrix.md, taken apart."""
+"""The matrix as a reader reads it: docs/cancellation/matrix.md, taken apart."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.cancellation.cells import Outcome
 
-MATRIX = Path(__file__).parents[2] / "docs" / "cancellation-matrix.md"
+MATRIX = Path(__file__).parents[2] / "docs" / "cancellation" / "matrix.md"
 
 _BOTH = ("HTTP/1.1", "HTTP/2")
 

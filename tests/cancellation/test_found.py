@@ -1,4 +1,4 @@
-"""What the matrix and the simulation have found, each by itself; see docs/cancellation.md."""
+"""What the matrix and the simulation have found, each by itself; see docs/cancellation."""
 
 import pytest
 import trio

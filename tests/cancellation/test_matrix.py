@@ -1,4 +1,4 @@
-"""Every way to end in every phase: docs/cancellation-matrix.md, each row of it a test.
+"""Every way to end in every phase: docs/cancellation/matrix.md, each row of it a test.
 
 A cell runs the product from the browser's connection to the model's generator, and compares what
 was seen with the row. What holds in every cell is asserted in `cells.py`: the model's clean-up runs

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mutants", description="Break the product on purpose, and see that tests notice."
     )
-    parser.add_argument("traps", nargs="*", type=int, help="numbers in docs/cancellation.md")
+    parser.add_argument("traps", nargs="*", type=int, help="numbers, see docs/cancellation/traps")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     options = parser.parse_args(arguments)
     chosen = [m for m in MUTANTS if not options.traps or m.trap in options.traps]

@@ -1,6 +1,6 @@
-"""The mutants: for each trap of docs/cancellation.md, the code that falls into it.
+"""The mutants: for each trap in docs/cancellation that has a number, the code that falls into it.
 
-In the order of the document. Where a trap bites in several places, each has a mutant of its own.
+In the order of the numbers. Where a trap bites in several places, each has a mutant of its own.
 """
 
 from tests.mutants.mutant import Mutant

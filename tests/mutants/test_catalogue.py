@@ -1,15 +1,13 @@
-"""The catalogue of mutants fits the code, the tests and the document; running it takes minutes."""
-
-import re
-from pathlib import Path
+"""The catalogue of mutants fits the code, the tests and the pages; running it takes minutes."""
 
 import pytest
 
+from docs.cancellation.make_indexes import FOLDER, cases, traps
 from tests.mutants.catalogue import MUTANTS, WITHOUT_MUTANT
 from tests.mutants.mutant import ROOT, Mutant
 
-DOCUMENT = Path(ROOT, "docs", "cancellation.md")
-TRAP = re.compile(r"^### (\d+)\. ", re.MULTILINE)
+NUMBERS = sorted(number for page in [*traps(), *cases()] for number in page.numbers)
+EVIDENCE = FOLDER / "evidence.md"
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.id)
@@ -26,11 +24,11 @@ def test_mutant_names_tests_that_exist(mutant: Mutant) -> None:
 
 
 def test_every_trap_has_a_mutant() -> None:
-    traps = [int(number) for number in TRAP.findall(DOCUMENT.read_text(encoding="utf-8"))]
-    assert traps == list(range(1, len(traps) + 1))
-    assert {mutant.trap for mutant in MUTANTS} | set(WITHOUT_MUTANT) == set(traps)
+    assert list(range(1, len(NUMBERS) + 1)) == NUMBERS
+    assert {mutant.trap for mutant in MUTANTS} | set(WITHOUT_MUTANT) == set(NUMBERS)
 
 
-def test_the_document_counts_them() -> None:
-    traps = {mutant.trap for mutant in MUTANTS}
-    assert f"{len(MUTANTS)} mutants of {len(traps)} traps" in DOCUMENT.read_text(encoding="utf-8")
+def test_the_evidence_counts_them() -> None:
+    numbers = {mutant.trap for mutant in MUTANTS}
+    text = EVIDENCE.read_text(encoding="utf-8")
+    assert f"{len(MUTANTS)} mutants of {len(numbers)} traps" in text

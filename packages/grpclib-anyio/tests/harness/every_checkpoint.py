@@ -39,7 +39,7 @@ __all__ = [
     "settled",
 ]
 
-_DOCUMENT = Path(__file__).parents[4] / "docs" / "cancellation.md"
+_DOCUMENT = Path(__file__).parents[4] / "docs" / "cancellation" / "evidence.md"
 
 #: How many checkpoints something happened at, by the name of what was tested.
 COUNTS = pytest.StashKey[Counter[str]]()
@@ -140,7 +140,7 @@ async def settled() -> None:
 
 
 def documented(part: str) -> int:
-    """Return how many checkpoints docs/cancellation.md says that a part's tests have more than."""
+    """Return how many checkpoints a part's tests have at least, by the document."""
     text = _DOCUMENT.read_text(encoding="utf-8")
     row = next(row for row in text.splitlines() if row.startswith("| **every checkpoint**"))
     (count,) = re.findall(rf"more than ([\d,]+) in the {part}", row)

@@ -35,7 +35,7 @@ __all__ = [
     "pytest_timeout_set_timer",
 ]
 
-#: Whose tests a run is of, "transport" or "relay": docs/cancellation.md counts them apart.
+#: Whose tests a run is of, "transport" or "relay": they are counted apart.
 PART = pytest.StashKey[str]()
 
 #: pytest's options of which each makes a run one of some tests only.
@@ -91,7 +91,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         counts = session.config.stash.get(COUNTS, Counter[str]())
         if counts.total() <= every_checkpoint.documented(session.config.stash[PART]):
             reporter: Any = session.config.pluginmanager.get_plugin("terminalreporter")
-            reporter.write_line("\nfewer checkpoints than docs/cancellation.md says", red=True)
+            reporter.write_line("\nfewer checkpoints than evidence.md says", red=True)
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -1,0 +1,25 @@
+# prints: jobs lost: 1
+import trio
+
+done = []
+
+
+async def work(receive, scope):
+    while True:
+        job = await receive.receive()
+        if job == "job 2":
+            scope.cancel()  # in this moment, for example by a timeout
+        await trio.sleep(0)  # for example, to log it: here the job is in no queue and not done
+        done.append(job)
+
+
+async def main():
+    send, receive = trio.open_memory_channel(3)
+    for number in (1, 2, 3):
+        send.send_nowait(f"job {number}")
+    with trio.CancelScope() as scope:
+        await work(receive, scope)
+    print("jobs lost:", 3 - len(done) - receive.statistics().current_buffer_used)
+
+
+trio.run(main)

@@ -1,0 +1,20 @@
+# prints: RuntimeError: async generator ignored GeneratorExit
+from contextlib import aclosing
+
+import trio
+
+
+async def events():
+    try:
+        yield "data: token"
+    finally:
+        yield "event: done"  # also when the browser has left and the generator is closed
+
+
+async def main():
+    async with aclosing(events()) as answer:
+        async for _event in answer:
+            break  # the browser leaves
+
+
+trio.run(main)
