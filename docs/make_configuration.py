@@ -17,7 +17,7 @@ from relay_demo.__main__ import DemoSettings
 from relay_gateway.settings import GatewaySettings
 from relay_model.settings import ModelSettings
 
-__all__ = ["PAGE", "written"]
+__all__ = ["PAGE", "PROGRAMS", "written"]
 
 PAGE = Path(__file__).with_name("configuration.md")
 PROGRAMS: tuple[type[LogSettings], ...] = (GatewaySettings, ModelSettings, DemoSettings)
