@@ -45,15 +45,16 @@ def _program(settings: type[LogSettings]) -> str:
 
 
 def _rows(settings: type[LogSettings]) -> Iterator[str]:
-    yield "| variable | flag | default | allowed | what it sets |"
-    yield "| --- | --- | --- | --- | --- |"
+    yield "| variable and flag | default | allowed | what it sets |"
+    yield "| --- | --- | --- | --- |"
     # A program's own settings first, and the logs' last.
     shared = LogSettings.model_fields
     for name, field in sorted(settings.model_fields.items(), key=lambda item: item[0] in shared):
         variable = f"{settings.model_config.get('env_prefix')}{name.upper()}"
         flag = f"--{name.replace('_', '-')}"
         default = _COMPUTED.get((settings, name)) or _value(field.default)
-        yield f"| `{variable}` | `{flag}` | {default} | {_allowed(field)} | {_described(field)} |"
+        cells = (f"`{variable}`<br>`{flag}`", default, _allowed(field), _described(field))
+        yield f"| {' | '.join(cells)} |"
 
 
 def _value(default: Any) -> str:

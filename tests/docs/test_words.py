@@ -1,7 +1,7 @@
 """The English of code and documents is plain, as far as that can be counted.
 
-At least three of a thousand words give a reason, such as "because" or "for example", and at most six
-are "who", "which" and the like. Phrases that a reader has to look up or decode are in no file.
+At least three of a thousand words give a reason, such as "because" or "for example", and at most
+six are "who", "which" and the like. Phrases that a reader has to decode are in no file.
 """
 
 from pathlib import Path
