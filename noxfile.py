@@ -247,6 +247,15 @@ def proto(session: nox.Session) -> None:
 
 
 @nox.session(python=DEFAULT, reuse_venv=True)
+def docs(session: nox.Session) -> None:
+    """Build the site into artifacts/site, links checked; `-- serve` shows it while you write."""
+    session.install(*_group("docs"))
+    # The theme announces its successor at each start.
+    env = {"NO_MKDOCS_2_WARNING": "1"}
+    session.run("mkdocs", *(session.posargs or ("build", "--strict")), env=env)
+
+
+@nox.session(python=DEFAULT, reuse_venv=True)
 def bench(session: nox.Session) -> None:
     """Measure the programs beside peers, and how their cost grows; `-- --help` says more."""
     session.install(*OURS, *_group("bench"))
