@@ -1,8 +1,8 @@
 """A request that is ended at each of its checkpoints: by its browser, its server, its model.
 
-See `packages/grpclib-anyio/tests/support/every_checkpoint.py`. The relay alone, and the application at its ASGI boundary. After
-each checkpoint one more request is made, on the same connection to the model unless that is what
-was lost.
+See the transport's `harness/every_checkpoint.py`. The relay alone, and the application at its ASGI
+boundary. After each checkpoint one more request is made, on the same connection to the model unless
+that is what was lost.
 """
 
 from collections.abc import AsyncGenerator, Callable

@@ -1,9 +1,9 @@
 """A request behind hypercorn's connections that is ended at each of its checkpoints.
 
-See `packages/grpclib-anyio/tests/support/every_checkpoint.py`. Over HTTP/1.1 and over HTTP/2, on a socket pair: the browser closes
-the connection, the server stops, and over HTTP/2 the browser resets the stream alone. After each
-checkpoint one more request is made: on the same connection if a stream was all that was ended, and
-always on a new one.
+See the transport's `harness/every_checkpoint.py`. Over HTTP/1.1 and over HTTP/2, on a socket pair:
+the browser closes the connection, the server stops, and over HTTP/2 the browser resets the stream
+alone. After each checkpoint one more request is made: on the same connection if a stream was all
+that was ended, and always on a new one.
 """
 
 from abc import abstractmethod

@@ -94,7 +94,7 @@ class _Streams(dict[int, Any]):
 
 
 class _StreamBuffers(dict[int, StreamBuffer]):
-    """The streams' buffers by number; each that hypercorn makes is exchanged for one with a bound."""
+    """The streams' buffers by number; each that hypercorn makes is replaced by a bounded one."""
 
     def __setitem__(self, number: int, _: StreamBuffer) -> None:
         super().__setitem__(number, BoundedStreamBuffer(EventWrapper))
