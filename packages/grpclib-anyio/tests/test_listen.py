@@ -6,6 +6,7 @@
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,11 +41,7 @@ async def serving(**options: Any) -> AsyncGenerator[list[BoundAddress]]:
     """Run a server, and give its addresses."""
     async with anyio.create_task_group() as tasks:
         server = Server([Methods(both=echo)], codec=Raw())
-
-        async def serve(*, task_status: Any) -> None:
-            await server.serve(**options, task_status=task_status)
-
-        yield await tasks.start(serve)
+        yield await tasks.start(partial(server.serve, **options))
         tasks.cancel_scope.cancel()
 
 

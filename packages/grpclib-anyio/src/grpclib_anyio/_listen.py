@@ -1,6 +1,6 @@
 """How a server gets its connections: sockets that listen, and a loop that survives what fails.
 
-Whoever has a socket already, such as a process that was started by systemd with one, gives it::
+A process that has a socket already, for example because systemd started it with one, gives it::
 
     sock = socket.socket(fileno=3)
     await Server([Greeter()]).serve(sock=sock)

@@ -143,7 +143,7 @@ class Channel(_GrpclibChannel):
         exc_tb: TracebackType | None,
     ) -> None:
         """Close the connection, and wait until it is closed."""
-        await self._connector.__aexit__(exc_type, exc_val, exc_tb)  # noqa: ASYNC102 - bounded there
+        await self._connector.__aexit__(exc_type, exc_val, exc_tb)  # noqa: ASYNC102 - takes close_timeout at most
 
     async def _connect(self) -> ByteStream:
         """Connect a byte stream to the server; a subclass may make it in another way."""
@@ -204,7 +204,7 @@ def _authority(address: Address) -> str:
 
 
 def _tls_context(
-    ssl: bool | ssl_module.SSLContext | ssl_module.DefaultVerifyPaths | None,  # noqa: FBT001 - grpclib's
+    ssl: bool | ssl_module.SSLContext | ssl_module.DefaultVerifyPaths | None,  # noqa: FBT001 - grpclib takes True here
 ) -> ssl_module.SSLContext | None:
     if isinstance(ssl, ssl_module.SSLContext):
         return ssl

@@ -265,7 +265,7 @@ class FrameParser:
 
 
 class FrameRecorder(ByteStream):
-    """Passes everything on to another byte stream, and notes the frames that go by.
+    """Passes everything on to another byte stream, and records the frames that go by.
 
     The lists grow as long as the connection lives; a test that sends a lot clears them.
     """
@@ -355,7 +355,7 @@ class ChannelFor:
 
         Args:
             services: instances of generated base classes.
-            codec: of both sides; grpclib's ``ProtoCodec`` if not given.
+            codec: of both sides; chosen as for a ``Channel`` if not given.
             status_details_codec: of both sides.
             config: the channel's.
             server_config: the server's.
@@ -384,10 +384,10 @@ class ChannelFor:
         exc_tb: TracebackType | None,
     ) -> None:
         """Close the channel, then end the server and wait for its handlers' clean-up."""
-        await self._channel.__aexit__(exc_type, exc_val, exc_tb)  # noqa: ASYNC102 - bounded there
+        await self._channel.__aexit__(exc_type, exc_val, exc_tb)  # noqa: ASYNC102 - takes close_timeout at most
         self._tasks.cancel_scope.cancel()
         # Not told of the body's exception, the task group does not wrap it in a group.
-        await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - cancelled: see above
+        await self._tasks.__aexit__(None, None, None)  # noqa: ASYNC102 - its scope is cancelled
 
     async def _connect(self) -> ByteStream:
         near, far = memory_pair()

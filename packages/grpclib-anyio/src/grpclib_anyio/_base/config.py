@@ -68,14 +68,14 @@ class Configuration(GrpclibConfiguration):
     reader can fill.
     """
 
-    #: A ping is sent when so many seconds have passed without a byte from the peer; None for never.
+    #: A ping is sent after this time without a byte from the peer; None for never.
     #: A server's default is 7,200, a client's None. gRPC's keepalive document, as the four below.
     keepalive_time: float | None = _public("_keepalive_time")
     #: Without an answer to the ping for so long, the connection is lost (UNAVAILABLE).
     keepalive_timeout: float = _public("_keepalive_timeout")
     #: Pings are also sent while no call is open.
     keepalive_permit_without_calls: bool = _public("_keepalive_permit_without_calls")
-    #: After so many pings a client sends data before it pings again; 0 for no such limit.
+    #: Pings that may be sent with no data in between; 0 for no such limit.
     http2_max_pings_without_data: int = _public("_http2_max_pings_without_data")
     #: The least time between two pings with no data sent in between.
     http2_min_sent_ping_interval_without_data: float = _public(

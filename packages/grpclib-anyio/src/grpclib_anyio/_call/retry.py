@@ -21,7 +21,7 @@ class Retry:
     """A request, as far as it has been sent."""
 
     def __init__(self, headers: Callable[[], Headers], max_size: int) -> None:
-        """Begin with ``headers``; beside them, ``max_size`` bytes of messages can be held."""
+        """Begin with ``headers``; ``max_size`` bytes of messages can be held as well."""
         self.headers = headers
         #: What that task is in while it waits for a connection.
         self.scope: anyio.CancelScope | None = None
@@ -43,7 +43,7 @@ class Retry:
         return self._room >= 0
 
     def end(self) -> None:
-        """Take note that the request has ended."""
+        """Remember that the request has ended."""
         self._is_ended = True
 
     def send(self, stream: MessageStream) -> None:

@@ -329,7 +329,7 @@ async def request_handler(services: Services, stream: MessageStream, peer: Peer)
     status and a line in the log.
     """
     try:
-        with anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:  # noqa: ASYNC912 - what awaits is the handler
             stream.on_failure = scope.cancel
             if stream.error is None:
                 await _Call(services, stream, peer).run()
@@ -431,8 +431,8 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
             return self._status_of(error)
         except BaseExceptionGroup as group:
-            # Errors beside a cancellation, which goes on without them: at the scope that ends it
-            # they would be all that is left, and end the server.
+            # Errors that came with a cancellation, which goes on without them: at the scope that
+            # ends it they would be all that is left, and end the server.
             errors, rest = group.split(Exception)
             if errors is not None:
                 self._status_of(errors)

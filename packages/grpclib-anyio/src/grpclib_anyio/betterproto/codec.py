@@ -1,6 +1,6 @@
 """A codec for betterproto's messages that looks at a message class once, not once a message.
 
-betterproto interprets a class's description anew for every message: 26 µs to decode one of two
+betterproto interprets a class's description for every message: 26 µs to decode one of two
 fields. Here a class becomes two tables, by tag for decoding and in field order for encoding, and
 such a message costs about a microsecond. Fields may be scalars, optional ones, messages, and lists
 of these.
@@ -318,7 +318,7 @@ class CompiledCodec(CodecBase):
             return None
         table = _Table(message_type)
         # betterproto has no types for a property of a class, nor another way to a description.
-        description = cast("Any", message_type)._betterproto  # noqa: SLF001 - as above
+        description = cast("Any", message_type)._betterproto  # noqa: SLF001 - there is no other way to it
         for name, meta in description.meta_by_field_name.items():
             kind = self._kind(meta, description.cls_by_field[name])
             if meta.group or meta.wraps or kind is None:
