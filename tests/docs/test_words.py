@@ -23,14 +23,7 @@ PHRASES_NOT_YET = frozenset(
     }
 )
 #: Files that are left out of the rates. Take one out when the rates hold with it.
-RATES_NOT_YET = frozenset(
-    {
-        "packages/grpclib-anyio/src/grpclib_anyio/_base/errors.py",
-        "packages/grpclib-anyio/src/grpclib_anyio/_connection/sender.py",
-        "packages/grpclib-anyio/src/grpclib_anyio/_connection/streams.py",
-        "packages/grpclib-anyio/src/grpclib_anyio/betterproto/stubs.py",
-    }
-)
+RATES_NOT_YET: frozenset[str] = frozenset()
 GROUPS = pytest.mark.parametrize("paths", [CODE, DOCUMENTS], ids=["code", "documents"])
 
 
