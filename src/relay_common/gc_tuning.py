@@ -1,8 +1,8 @@
 """Python's garbage collector, set for a server.
 
-Nearly every object is freed when its last reference is dropped. The collector finds the rest, which
-are few and small reference cycles, by a search through all objects. No stream gets a token during
-that search, so it should be short and rare.
+Nearly every object is freed when its last reference is dropped. The rest are few and small
+reference cycles, and the collector finds them by a search through all objects. No stream gets a
+token during that search, so it should be short and rare.
 
 For example, as the last step before a program serves::
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Redactor"]
 
 # For example `OPENAI_API_KEY`, `HF_TOKEN` and `DB_PASSWORD`, but not `RELAY_MODEL_MAX_TOKENS`,
-# which is a number.
+# because that is a number.
 _SECRET_NAME = re.compile(r"(KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 # Characters. A shorter value is not a key, and would often be redacted in ordinary text.
@@ -23,7 +23,7 @@ _SHORTEST_SECRET = 8
 
 
 class Redactor:
-    """Replaces the values of all variables whose names say that they are secret."""
+    """Replaces the values of all variables with names that say that they are secret."""
 
     def __init__(self, environment: "Mapping[str, str]") -> None:
         """Read the values now; later changes of the environment have no effect."""

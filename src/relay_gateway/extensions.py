@@ -7,8 +7,8 @@ Both offers are entries in the ``extensions`` of a request's ASGI scope. Where o
     writer = scope["extensions"].get(CHUNK_WRITER)    # writes chunks to the socket at once
 
 **The client.** ASGI tells of a disconnect to the task that awaits ``receive``. An application that
-is busy with its response needs a second task for that, which costs more than most of what is done
-for a request. So our server cancels a scope of the application's itself.
+is busy with its response needs a second task for that. This task costs more than most of what is
+done for a request. So our server cancels a scope of the application's itself.
 
 **The chunk writer.** Once the headers are sent, a body in HTTP/1.1's chunked coding (RFC 9112
 § 7.1) is chunk after chunk until the application ends it, and no layer's state changes with one.
@@ -35,7 +35,7 @@ class Client(Protocol):
 
     @abstractmethod
     def cancel_on_disconnect(self, scope: trio.CancelScope, /) -> None:
-        """Cancel a scope when the client disconnects, which may be at once.
+        """Cancel a scope when the client disconnects; this may be at once.
 
         From now on ``receive`` must not be awaited: what comes of the request's body is dropped.
         """

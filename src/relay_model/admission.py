@@ -24,7 +24,7 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """Admits requests in the order in which they come.
+    """Admits requests in the order of arrival.
 
     A request that finds the queue full is refused at once, so that the caller can go elsewhere
     while there is time. A queued request keeps its deadline, and cancelling it removes it from the
@@ -55,7 +55,7 @@ class Admission:
 
     @asynccontextmanager
     async def admit(self) -> "AsyncGenerator[None]":
-        """Wait for admission, which ends with the context.
+        """Wait for admission; it ends with the context.
 
         Entering is a checkpoint, unless the request is refused; leaving is not.
 

@@ -37,7 +37,7 @@ class BackendError(Exception):
 
     Attributes:
         status: the gRPC status that the caller gets.
-        message: a sentence for the person who asked; says nothing about the service's internals.
+        message: a sentence for the caller; says nothing about the service's internals.
         detail: what an operator wants to know; only for the log. Never contains a key.
         retry_after: seconds after which a retry may succeed; None if unknown. The caller gets them
             as ``google.rpc.RetryInfo``.

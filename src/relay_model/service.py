@@ -1,6 +1,6 @@
 """``ai.AIService`` over a backend: pieces of text become messages, failures become statuses.
 
-Each request ends with one line in the log, which has its cause. For example::
+Each request ends with one line in the log that has its cause. For example::
 
     service = AiService(backend, Admission(max_concurrent=2, max_queued=8))
     server = Server([service])

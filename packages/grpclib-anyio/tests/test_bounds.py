@@ -62,7 +62,7 @@ async def echoes(peer: ScriptedPeer) -> None:
 
 
 def padding(size: int) -> tuple[str, str]:
-    """Return a header that counts so many bytes."""
+    """Return a header that counts ``size`` bytes against the limit."""
     return "x", "a" * (size - FIELD_OVERHEAD - 1)
 
 

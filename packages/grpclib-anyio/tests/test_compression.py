@@ -478,7 +478,7 @@ async def test_request_in_an_unknown_encoding() -> None:
 
 @pytest.mark.anyio
 async def test_response_without_messages_has_no_encoding() -> None:
-    async def fail(_stream: Handling) -> None:  # noqa: ASYNC124 - as above
+    async def fail(_stream: Handling) -> None:  # noqa: ASYNC124 - a handler is a coroutine
         raise GRPCError(Status.ABORTED)
 
     async with served(config=GZIP, both=fail) as peer:

@@ -310,13 +310,13 @@ class Subject:
 def check_bounds(connection: Connection) -> None:
     h2, frames = connection._h2, connection._h2._frames  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the buffers are private
     assert h2.queued <= MAX_QUEUED
-    assert len(frames._data) <= MAX_FRAME + 9  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
-    assert len(frames._headers_buffer) <= CONTINUATION_BACKLOG  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    assert len(frames._data) <= MAX_FRAME + 9  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the buffers are private
+    assert len(frames._headers_buffer) <= CONTINUATION_BACKLOG  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the buffers are private
     assert len(connection.streams) <= CONFIG.max_concurrent_streams
     assert len(h2.streams) <= 2 * CONFIG.max_concurrent_streams
     for stream in connection.streams:
-        inbox = stream._inbox  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
-        assert sum(map(len, inbox.messages)) + len(inbox._buffer) <= MAX_INBOX  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        inbox = stream._inbox  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the inbox is private
+        assert sum(map(len, inbox.messages)) + len(inbox._buffer) <= MAX_INBOX  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the buffers are private
         assert len(stream.outbox) <= CONFIG.max_outbox_size + CONFIG.max_message_size + 5
 
 

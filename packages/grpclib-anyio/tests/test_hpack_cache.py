@@ -86,7 +86,7 @@ def test_blocks_that_are_remembered_are_few() -> None:
         decoder.decode(bytes((0x82 + number % 50, 0x82 + number // 50)), raw=True)
         assert len(decoder._known) <= 64  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the bound
     decoder.decode(b"\x40\x01a\x01b", raw=True)
-    assert not decoder._known  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    assert not decoder._known  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - the cache is private
 
 
 @pytest.mark.parametrize("block", [b"\x88", b"\x88\xbe"])

@@ -16,7 +16,7 @@ class Everything(betterproto.Message):
     text: str = betterproto.string_field(1)
     number: int | None = betterproto.int32_field(2, optional=True)
     items: list[str] = betterproto.string_field(3)  # noqa: RUF009 - betterproto's way
-    inner: GenerateResponse = betterproto.message_field(4)  # noqa: RUF009 - as above
+    inner: GenerateResponse = betterproto.message_field(4)  # noqa: RUF009 - betterproto's way
 
 
 @dataclass(eq=False, repr=False)

@@ -185,10 +185,10 @@ def check(call: Call, plan: Plan, requested: bytes) -> None:
 
 def check_windows(connection: Connection, peer: ScriptedPeer) -> None:
     """Compare each end's account of the connection's two windows with the other's."""
-    ours, theirs = connection._h2, peer.h2  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    ours, theirs = connection._h2, peer.h2  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - to compare both ends
     assert ours.inbound_flow_control_window == theirs.outbound_flow_control_window
     assert theirs.inbound_flow_control_window == ours.outbound_flow_control_window
-    owed = connection._receiver.window.owed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+    owed = connection._receiver.window.owed  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - to compare both ends
     assert ours.inbound_flow_control_window + owed == WINDOW
 
 

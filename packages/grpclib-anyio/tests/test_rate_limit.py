@@ -66,7 +66,7 @@ async def hang(stream: Handling) -> None:
 
 
 def spent(budget: LeakyBucket, count: int, now: float) -> list[bool]:
-    """Tell what became of so many events at one moment."""
+    """Return for each of ``count`` events at one moment whether it was allowed."""
     return [budget.allow(now) for _ in range(count)]
 
 
@@ -218,7 +218,7 @@ async def test_the_same_in_the_course_of_time(autojump_clock: MockClock, event: 
 @pytest.mark.parametrize("event", SERVER_FLOODS)
 @pytest.mark.trio
 async def test_flood_from_a_server(autojump_clock: MockClock, event: Event) -> None:
-    """The call ends; the next one connects anew."""
+    """The call ends; the next one opens a new connection."""
     del autojump_clock
     network = Network()
     async with channel_to(network, CONFIG) as channel, anyio.create_task_group() as tasks:

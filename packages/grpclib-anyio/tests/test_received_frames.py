@@ -4,7 +4,7 @@ Streams are open, frames arrive on them in chunks of any size, mostly DATA, some
 empty, too large, ending a stream, on a stream that is over, or beyond a window, and responses, some
 of them the same as before, or the same bytes with another meaning; in between we reset streams and
 open windows. After each step both have told the same, have the same to send, and hold
-the same windows. `FUZZ_EXAMPLES=100000` runs so many others, as for test_fuzz.
+the same windows. `FUZZ_EXAMPLES=100000` runs 100,000 other examples, here and in test_fuzz.
 """
 
 from collections.abc import Iterable, Iterator

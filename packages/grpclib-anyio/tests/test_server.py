@@ -587,7 +587,7 @@ class Generating(AiServiceBase):
 class GroupAcrossYield(Generating):
     """Holds a task group across a yield, which PEP 789 warns of."""
 
-    async def generate(  # noqa: ASYNC900 - as above
+    async def generate(  # noqa: ASYNC900 - the transport closes it
         self, generate_request: GenerateRequest
     ) -> AsyncIterator[GenerateResponse]:
         try:
@@ -616,7 +616,7 @@ class ContextManager(Generating):
                 tasks.cancel_scope.cancel()
 
 
-async def forever(text: str) -> AsyncGenerator[GenerateResponse]:  # noqa: ASYNC124, ASYNC900 - as above
+async def forever(text: str) -> AsyncGenerator[GenerateResponse]:  # noqa: ASYNC124, ASYNC900 - aclosing closes it
     while True:
         yield GenerateResponse(text)
 
@@ -647,7 +647,7 @@ async def test_channel_for_a_generated_service() -> None:
     """Stub and service of betterproto, unmodified."""
 
     class Service(AiServiceBase):
-        async def generate(  # noqa: ASYNC900 - as above
+        async def generate(  # noqa: ASYNC900 - the transport closes it
             self, generate_request: GenerateRequest
         ) -> AsyncIterator[GenerateResponse]:
             for word in generate_request.prompt.split():

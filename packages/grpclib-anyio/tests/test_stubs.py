@@ -276,7 +276,7 @@ async def test_left_with_aclosing(method: "Callable[[ConversationStub], Any]") -
 @streaming
 @pytest.mark.anyio
 async def test_left_by_break(method: "Callable[[ConversationStub], Any]") -> None:
-    """Likewise in the statement after the loop; no garbage is left to the event loop."""
+    """The reset is queued before the statement after the loop; no garbage is left."""
     network = Network()
     async with channel_to(network) as channel, anyio.create_task_group() as tasks:
         tasks.start_soon(answer_one, network)

@@ -38,7 +38,7 @@ class Outcome:
     cause: Cause
     #: The gRPC status, by name.
     code: str
-    #: For the person who reads the page: never anything that the model service wrote.
+    #: For the reader of the page: never anything that the model service wrote.
     message: str
     #: For the log.
     detail: str = ""

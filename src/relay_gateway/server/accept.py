@@ -47,7 +47,7 @@ class SeveralListener(trio.abc.Listener[trio.SocketStream]):
         """Wait for a connection; a checkpoint unless the turn before was a long one.
 
         Raises:
-            OSError: what trio's own accept raises; trio knows after which errors to go on.
+            OSError: what trio's own accept raises; trio goes on after some of them.
             ClosedResourceError: the listener has been closed.
 
         """
@@ -88,7 +88,7 @@ class _Handlers:
         self._nursery = nursery
 
     def start_soon(self, run: _Run, stream: trio.abc.Stream, handler: _Handler) -> None:
-        # Not with TLS: hypercorn leaves a stream open whose handshake fails.
+        # Not with TLS: hypercorn leaves a stream open when its handshake fails.
         if isinstance(stream, trio.SocketStream):
             self._nursery.start_soon(_handle, handler, stream)
         else:
@@ -113,5 +113,5 @@ class SeveralListenersTrio:
         await trio.serve_listeners(handler, listeners, handler_nursery=handlers)
 
     def __getattr__(self, name: str) -> Any:
-        """Give whatever else trio has."""
+        """Give everything else that trio has."""
         return getattr(trio, name)

@@ -1,7 +1,7 @@
 """What is replaced in hypercorn, in one table, and the only place that replaces it.
 
-Each row of :data:`REPLACEMENTS` says what stands in for which name, why, where upstream can read of
-it, and which test says when it can go. The rest of ``server`` are the classes themselves. For
+Each row of :data:`REPLACEMENTS` has a name, what replaces it, why, the page about it for upstream,
+and the test that says when it can go. The rest of ``server`` are the classes themselves. For
 example, hypercorn's worker makes a ``TCPServer`` for each connection and looks that name up in its
 module: after :func:`install`, it finds ``BoundedTCPServer`` there.
 
@@ -21,7 +21,7 @@ from relay_gateway.server.worker import DrainingContext, serve_on_command_line
 
 __all__ = ["REPLACEMENTS", "Replacement", "install"]
 
-#: Versions of hypercorn whose code has been read with these replacements in mind.
+#: The versions of hypercorn that were read when these replacements were written.
 _KNOWN_VERSIONS = ("0.18.",)
 
 

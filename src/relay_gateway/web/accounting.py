@@ -1,8 +1,8 @@
 """What is recorded of each request for an answer: one cause, one line in the log, the metrics.
 
-A request is in :attr:`RequestLog.open` from its acceptance to its end, whatever ends it: also when
-its browser disconnects before the body has begun. Whoever has to tell all open requests something
-finds them there; for example, ``shutdown`` stops them.
+A request is in :attr:`RequestLog.open` from its acceptance to its end. This also holds when its
+browser disconnects before the body has begun. Code that must reach all open requests finds them
+there; for example, ``shutdown`` stops them.
 """
 
 import logging

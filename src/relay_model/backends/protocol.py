@@ -27,7 +27,7 @@ class Pieces(Protocol):
         ...
 
     def __anext__(self) -> "Awaitable[str]":
-        """Wait for the next piece, which need not be a whole word."""
+        """Wait for the next piece; it need not be a whole word."""
         ...
 
     @property

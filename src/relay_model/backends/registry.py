@@ -1,4 +1,4 @@
-"""Which backends there are, and how one is opened.
+"""The list of backends, and how one is opened.
 
 A backend is a function ``open_backend(settings)``. It returns an async context manager that is
 entered once in the life of the service, prepares what answers prompts, and gives a

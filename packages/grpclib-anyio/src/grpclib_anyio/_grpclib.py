@@ -23,19 +23,19 @@ class NotStarted:
     """The methods of grpclib's server that are not here, because a task of nobody's would run."""
 
     async def start(self, *_args: object, **_options: object) -> NoReturn:
-        """Raise RuntimeError, which says what to run instead."""
+        """Raise RuntimeError; its message says what to run instead."""
         raise RuntimeError(_START)
 
     def close(self) -> NoReturn:
-        """Raise RuntimeError, which says what to do instead."""
+        """Raise RuntimeError; its message says what to do instead."""
         raise RuntimeError(_CLOSE)
 
     async def wait_closed(self) -> NoReturn:
-        """Raise RuntimeError, which says what to do instead."""
+        """Raise RuntimeError; its message says what to do instead."""
         raise RuntimeError(_CLOSE)
 
     async def __aenter__(self) -> NoReturn:
-        """Raise RuntimeError, which says what to run instead."""
+        """Raise RuntimeError; its message says what to run instead."""
         raise RuntimeError(_START)
 
     async def __aexit__(self, *_exception: object) -> None:
@@ -43,7 +43,7 @@ class NotStarted:
 
 
 def warn_of_loop(loop: object) -> None:
-    """Warn the caller of a constructor that was given ``loop``, which is ignored otherwise."""
+    """Warn the caller of a constructor that was given ``loop``; it is ignored otherwise."""
     if loop is not None:
         text = "loop is ignored: a channel and a server run on the event loop that they are used on"
         warn(text, DeprecationWarning, stacklevel=3)

@@ -39,8 +39,8 @@ __all__ = [
     "ServingStatus",
 ]
 
-#: ``List`` has no pages: the comment on it in health.proto says that an answer which would name
-#: more services is refused.
+#: ``List`` has no pages: the comment on it in health.proto says that it is refused if the answer
+#: would name more services.
 _MAX_LISTED = 100
 
 
@@ -86,7 +86,7 @@ class HealthListResponse(betterproto.Message):
 
 
 class Health:
-    """Tells clients which services can be called.
+    """Tells clients whether a service can be called.
 
     A watcher is sent the status when it asks and each time that it has changed. Changes that come
     faster than a watcher reads are skipped: it gets the last one.
@@ -99,7 +99,7 @@ class Health:
         self._is_over = False
 
     def set(self, service: str, status: ServingStatus) -> None:
-        """Change the status of a service, and tell those who watch it."""
+        """Change the status of a service, and tell its watchers."""
         self._statuses[service] = self._allowed(status)
         self._changed.notify()
 
@@ -110,7 +110,7 @@ class Health:
         self._changed.notify()
 
     def shutdown(self) -> None:
-        """Have every service be NOT_SERVING from now on, and end the calls of those who watch.
+        """Have every service be NOT_SERVING from now on, and end the calls of the watchers.
 
         For a server that is being drained: it would wait for them.
         """

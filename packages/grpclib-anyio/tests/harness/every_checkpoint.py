@@ -52,7 +52,7 @@ class AtEachCheckpoint(Protocol):
     """Runs a scenario at each of its checkpoints, which are counted under a name."""
 
     async def __call__(self, name: str, scenario: Scenario, *, seeds: int = 0) -> None:
-        """Run it in both orders of trio's batches, and in those of so many seeds."""
+        """Run it in both orders of trio's batches, and in one more order for each seed."""
         ...
 
 
@@ -111,18 +111,18 @@ def _watched_on_trio(checkpoint: Checkpoint) -> Generator[None]:
 
 @contextmanager
 def _watched_on_asyncio(checkpoint: Checkpoint) -> Generator[None]:
-    class_of_steps: Any = Handle  # whose method is the one place that every step of a task passes
-    run = class_of_steps._run  # noqa: SLF001 - as above
+    class_of_steps: Any = Handle  # each step of a task is one call of its method `_run`
+    run = class_of_steps._run  # noqa: SLF001 - asyncio tells of a step nowhere else
 
     def run_and_tell(handle: Handle) -> None:
         run(handle)
         checkpoint.step_taken(handle)
 
-    class_of_steps._run = run_and_tell  # noqa: SLF001 - as above
+    class_of_steps._run = run_and_tell  # noqa: SLF001 - asyncio tells of a step nowhere else
     try:
         yield
     finally:
-        class_of_steps._run = run  # noqa: SLF001 - as above
+        class_of_steps._run = run  # noqa: SLF001 - puts asyncio's own method back
 
 
 async def settled() -> None:

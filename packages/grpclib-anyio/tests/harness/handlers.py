@@ -43,7 +43,7 @@ class Handlers(ConversationBase):
         async with self.counted():
             for word in line.text.split():
                 await checkpoint()
-                yield Line(word)  # noqa: ASYNC119 - as above
+                yield Line(word)  # noqa: ASYNC119 - closed by the transport
 
     @asynccontextmanager
     async def counted(self) -> AsyncGenerator[None]:

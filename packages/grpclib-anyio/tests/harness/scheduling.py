@@ -39,7 +39,7 @@ def in_order(order: Order) -> Generator[None]:
     # Sorted by age and then shuffled: see trio's `unrolled_run`.
     with (
         mock.patch.object(trio_run, "_ALLOW_DETERMINISTIC_SCHEDULING", new=True),
-        mock.patch.object(trio_run._r, "shuffle", order),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as above
+        mock.patch.object(trio_run._r, "shuffle", order),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - trio has no public way to choose an order
     ):
         yield
 

@@ -45,7 +45,7 @@ class RawDetails(StatusDetailsCodecBase):
 
 
 class TokenService(AiServiceBase):
-    """The prompt is what to do after so many tokens, and their number: "hang 3"."""
+    """Does what the prompt says; for example, "hang 3" sends three tokens and then hangs."""
 
     def __init__(self, witness: Witness) -> None:
         self._witness = witness

@@ -46,7 +46,7 @@ class Callers:
         self.answered += 2
 
     async def more(self) -> None:
-        """Wait until so many more calls have been answered."""
+        """Wait until ``CALLS_BETWEEN`` more calls have been answered."""
         self._goal = self.answered + CALLS_BETWEEN
         self._reached = anyio.Event()
         with anyio.fail_after(PATIENCE):

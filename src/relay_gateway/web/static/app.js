@@ -243,7 +243,7 @@ class Exchange {
     return "The gateway cannot be reached.";
   }
 
-  /** Ends the exchange for good. Closing the connection is what stops the model. */
+  /** Ends the exchange, without a retry. Closing the connection is what stops the model. */
   end(state, problem = "") {
     this.#source.close();
     clearInterval(this.#clock);

@@ -4,7 +4,7 @@ There are three kinds of failure. The provider answered with an HTTP status (:fu
 connection to it failed (:func:`connection_failure`). Or the answer is not whole
 (:func:`stream_aborted`, :func:`cut_short`, :func:`malformed_response`).
 
-Each failure has a sentence for the caller, which tells nothing about the provider, and a detail for
+Each failure has a sentence for the caller that tells nothing about the provider, and a detail for
 the log. For example, HTTP status 529 becomes RESOURCE_EXHAUSTED with "The model is busy. Try again
 later.", and the log line has ``HTTP 529`` and what the provider said.
 """
@@ -47,7 +47,7 @@ class Meaning(NamedTuple):
 
     status: Status
     message: str
-    """A sentence for the person who asked."""
+    """A sentence for the caller."""
 
 
 _BUSY = Meaning(Status.RESOURCE_EXHAUSTED, "The model is busy. Try again later.")
@@ -83,7 +83,7 @@ _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY
 # Seconds. A provider that asks for a longer delay made a mistake, or no caller waits that long.
 _LONGEST_RETRY_AFTER = 86_400.0
 
-# Characters kept of what a provider says about a failure, which may be a page of HTML.
+# Characters kept of what a provider says about a failure, because it may be a page of HTML.
 _LONGEST_DETAIL = 500
 
 

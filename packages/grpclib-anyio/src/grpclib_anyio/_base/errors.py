@@ -1,9 +1,9 @@
 """HTTP/2 error codes and gRPC statuses, each in terms of the other.
 
-Every way in which the transport can end a call is a :class:`grpclib.GRPCError`, so that a caller
-needs one ``except``. Two subclasses also derive from what grpclib itself raises in the same place,
-so that code written for grpclib keeps working. For example, RST_STREAM(REFUSED_STREAM) from the
-peer becomes ``UnprocessedError`` with UNAVAILABLE, which is a ``TerminatedError``, which is both a
+However the transport ends a call, the error is a :class:`grpclib.GRPCError`, so that a caller needs
+one ``except``. Two subclasses also derive from what grpclib itself raises in the same place, so
+that code written for grpclib keeps working. For example, RST_STREAM(REFUSED_STREAM) from the peer
+becomes ``UnprocessedError`` with UNAVAILABLE. It is a ``TerminatedError``, and therefore both a
 ``GRPCError`` and grpclib's ``StreamTerminatedError``.
 """
 
@@ -67,7 +67,7 @@ class TerminatedError(GRPCError, StreamTerminatedError):
 
 
 class UnprocessedError(TerminatedError):
-    """The call ended, and the peer has done nothing for it: it can be made again, whatever it does.
+    """The call ended before the peer did anything for it: a retry is safe for any method.
 
     A channel does so once by itself, and raises this when it fails again, or when the request
     was too large to be held (``Configuration.max_retry_buffer_size``).
@@ -85,8 +85,8 @@ class DeadlineExceededError(GRPCError, TimeoutError):
 def again(error: GRPCError) -> GRPCError:
     """Return an equal error, for raising one that is kept.
 
-    An error holds by its traceback the frames that it has passed, and they hold who keeps it: a
-    cycle, which only the garbage collector ends.
+    An error references by its traceback the frames that it has passed, and they reference the
+    object that keeps the error. Only the garbage collector would free such a cycle.
     """
     equal = error.__class__.__new__(error.__class__, *error.args)
     vars(equal).update(vars(error))
@@ -109,7 +109,7 @@ def reset_error(code: int) -> TerminatedError:
 
 
 def unprocessed(error: TerminatedError) -> UnprocessedError:
-    """Return what a caller is told whose request did not reach the peer before ``error``."""
+    """Return what a caller is told if its request did not reach the peer before ``error``."""
     return UnprocessedError(error.status, error.message, error.details)
 
 
@@ -120,7 +120,7 @@ def http_status_error(value: str) -> GRPCError:
 
 
 def unavailable(message: str) -> TerminatedError:
-    """Return the error of a call whose connection could not be had or did not last."""
+    """Return the error of a call because it got no connection, or its connection was lost."""
     return TerminatedError(Status.UNAVAILABLE, message)
 
 

@@ -1,4 +1,4 @@
-"""The one way in which a task of the transport waits for another to change something.
+"""The one way for a task of the transport to wait for another to change something.
 
 For example, a reader of an inbox and what fills it::
 

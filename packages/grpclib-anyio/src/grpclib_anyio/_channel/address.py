@@ -1,7 +1,7 @@
 """Where a server is, and how a byte stream to it is made.
 
 For example, ``Address("127.0.0.1", 50051)`` is a TCP port and ``Address("", 0, "/run/model.sock")``
-a unix socket; ``connect`` gives a stream on which HTTP/2 can be spoken.
+a unix socket; ``connect`` gives a stream for HTTP/2.
 """
 
 import ssl as ssl_module

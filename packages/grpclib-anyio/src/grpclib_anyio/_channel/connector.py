@@ -34,18 +34,18 @@ _LEFT = "The channel is closed"
 
 
 class _Attempt:
-    """One attempt to connect, and those who wait for it."""
+    """One attempt to connect, and the calls that wait for it."""
 
     def __init__(self) -> None:
         self.done = anyio.Event()
         self.connection: Connection | None = None
         self.problem = _LEFT
-        #: Ended by us, which says nothing about the server.
+        #: Ended by us, so its end says nothing about the server.
         self.is_abandoned = False
 
 
 class Connector:
-    """Owns a task group in which connections live, and the timers of their calls' deadlines.
+    """Owns the task group of the connections, and the timers of their calls' deadlines.
 
     An async context manager. Leaving it closes every connection; see ``Connection`` for how.
     """
@@ -150,7 +150,7 @@ class Connector:
     async def open_stream(self, headers: Callable[[], Headers]) -> tuple[Connection, MessageStream]:
         """Open a stream on the shared connection, once there is one and it has a free slot.
 
-        A caller that is cancelled leaves the attempt to connect to those who wait with it.
+        A caller that is cancelled leaves the attempt to connect to the other waiting callers.
 
         Raises:
             TerminatedError: UNAVAILABLE, the server cannot be reached, and the channel's calls do
@@ -209,7 +209,7 @@ class Connector:
         # A call of theirs that is made again comes before they have closed.
         for other in self._connections:
             self._adjust_keepalive(other)
-        # Shielded, because a connection must outlive its calls, which are cancelled with the
+        # Shielded, because a connection must outlive its calls, and they are cancelled with the
         # scope around the channel. __aexit__ closes it, and that ends both waits below.
         with anyio.CancelScope(shield=True):
             async with Connection(transport, self.config, client_side=True) as connection:

@@ -1,6 +1,6 @@
 """Timers that cost no task: one task sleeps for all calls of a channel.
 
-For example, the deadline of a call, which is turned off when the call ends::
+For example, the deadline of a call; the timer is turned off when the call ends::
 
     timer = timers.call_at(deadline, call.expire)    # seconds, on the clock of the event loop
     ...

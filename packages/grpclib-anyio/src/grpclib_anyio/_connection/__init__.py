@@ -1,1 +1,1 @@
-"""One HTTP/2 connection of either side: start with ``connection``, which shows the parts."""
+"""One HTTP/2 connection of either side; read ``connection`` first, because it shows the parts."""

@@ -11,16 +11,16 @@ Theory of operation::
 
     Connection   the tasks, opening a stream, and the end of all of it      this file
     Receiver     what each frame means for the streams                      receiver.py
-    Sender       which stream's bytes go next, and what waits for a window  sender.py
+    Sender       the order of the streams' bytes, and waiting for a window  sender.py
     Streams      the table of streams, and the peer's limit of them         streams.py
     Http2        h2: frames, HPACK, the windows' sizes                      http2.py
 
 - **Only the writer waits for the socket.** A task that is cancelled while it writes leaves half a
   frame on the wire. The writer is not cancelled while the connection lives.
-- **The reader never waits for a call.** It puts what arrives into the streams' inboxes, which the
-  HTTP/2 windows bound.
+- **The reader never waits for a call.** It puts what arrives into the streams' inboxes. These are
+  bounded, because HTTP/2's windows are.
 - **h2 is called synchronously.** To encode a frame and to queue it is one step, so HPACK's state
-  and the order on the wire are right whatever is cancelled. What a call asks for while it is being
+  and the order on the wire are right after any cancellation. What a call asks for while it is being
   cancelled (``reset``) is therefore a plain call.
 - **The connection outlives its calls.** Its tasks are shielded. Cancelling the scope around a
   channel cancels the calls first, and their resets are queued. Only leaving ``async with`` ends the
@@ -66,7 +66,7 @@ _READ_SIZE = 16_384
 _ROUND_TRIP = b"lastcall"
 _KEEPALIVE = b"keepaliv"
 
-#: What a byte stream raises when it has ended. TLS adds its own errors, which are OSErrors, and
+#: What a byte stream raises when it has ended. TLS adds errors of its own (they are OSErrors), and
 #: may find the peer's end while it sends.
 _LOSSES = (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError)
 
@@ -121,7 +121,7 @@ class Connection:
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """Close the connection and wait for its tasks, which takes ``close_timeout`` at most."""
+        """Close the connection and wait for its tasks, for ``close_timeout`` at most."""
         self.close()
         self._tasks.cancel_scope.shield = True  # bounded: close has set a deadline
         # Not told of the body's exception, the task group does not wrap it in a group.
@@ -187,7 +187,7 @@ class Connection:
     async def open_stream(self, headers: Callable[[], Headers]) -> MessageStream | None:
         """Open a client's stream as soon as the peer's limit of concurrent streams admits it.
 
-        ``headers`` is called at that moment. Callers wait in the order in which they came; one
+        ``headers`` is called at that moment. Callers wait in the order of their arrival; one
         that is cancelled gives up its place. Not a checkpoint when there is a slot.
 
         Returns:
@@ -288,7 +288,7 @@ class Connection:
         self._scope.deadline = current_time() + self._config.close_timeout
 
     def protocol_broken(self, error: ProtocolError) -> None:
-        """Fail all calls; h2 has queued a GOAWAY, which is sent as in :meth:`close`."""
+        """Fail all calls; h2 has queued a GOAWAY, and it is sent as in :meth:`close`."""
         if self.streams.is_closed:
             return
         _log.warning("%r: the peer broke the protocol: %s", self, error)
@@ -301,7 +301,7 @@ class Connection:
         self._scope.cancel()
 
     def _end(self, error: TerminatedError) -> None:
-        """Wake everybody who waits for anything here; ``error`` is what calls are told."""
+        """Wake all tasks that wait for anything here; ``error`` is what calls are told."""
         if self.streams.is_closed:
             return
         self._stop_opening(error)

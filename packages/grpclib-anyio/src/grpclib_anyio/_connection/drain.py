@@ -8,7 +8,7 @@ elsewhere. For example::
 
     server                                  client
     GOAWAY(2^31 - 1), PING  ──────▶
-                            ◀──────         HEADERS(7), which was on its way
+                            ◀──────         HEADERS(7), on its way already
                             ◀──────         PING's answer; no new requests
     GOAWAY(7)               ──────▶
     the answer on stream 7  ──────▶
@@ -71,8 +71,8 @@ class Lifetime:
         with anyio.move_on_after(_ROUND_TRIP_TIMEOUT):
             await self._connection.announce_goaway()
         await self._connection.retire()
-        # The client closes first: it may still have to read the last answer, which a socket
-        # that we close while it sends us a WINDOW_UPDATE can lose.
+        # The client closes first, because it may still have to read the last answer: a socket
+        # that we close while the client sends us a WINDOW_UPDATE can lose it.
         with anyio.move_on_after(self._config.close_timeout):
             await self._connection.wait_closed()
 

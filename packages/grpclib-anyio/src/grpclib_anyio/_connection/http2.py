@@ -67,7 +67,7 @@ _LEAST_SWEEP = 64
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
-#: Versions of h2 whose private parts are those that are overridden here; see the tests that say so.
+#: Versions of h2 that have the private parts overridden here; see the tests that say so.
 _KNOWN_VERSIONS = ("4.3.", "4.4.")
 
 
@@ -119,7 +119,7 @@ class _Frames(FrameBuffer):
         return bool(self._data or self._headers_buffer or self._preamble_len)
 
     def refuse_oversized(self) -> None:
-        """Raise FrameTooLargeError if the next frame, of which a part is here, is too large."""
+        """Raise FrameTooLargeError if the next frame, as far as it is here, is too large."""
         start = self._data[:_FRAME_LENGTH_SIZE]
         if len(start) == _FRAME_LENGTH_SIZE:
             self._validate_frame_length(int.from_bytes(start))
@@ -219,8 +219,8 @@ class Http2(H2Connection):
         """Take bytes from the peer, and yield what each frame means before reading the next.
 
         h2's ``receive_data`` reads them all first. Its streams are then ahead of ours while the
-        events are handled (a stream that the last frame ended, or of which h2 knows nothing any
-        more, is still open here), and a bad frame takes the events of the good ones with it.
+        events are handled: a stream that the last frame ended, or that h2 has forgotten, is still
+        open here. And a bad frame takes the events of the good ones with it.
 
         Raises:
             ProtocolError: the peer broke the protocol; a GOAWAY that says how is queued.
@@ -257,7 +257,7 @@ class Http2(H2Connection):
             start = stop
 
     def announce_goaway(self) -> None:
-        """Queue a GOAWAY that refuses no stream: another one will say which (RFC 9113 § 6.8)."""
+        """Queue a GOAWAY that refuses no stream; a second one names the last (RFC 9113 § 6.8)."""
         self._queue(GoAwayFrame(0, self._last_stream_id, ErrorCodes.NO_ERROR))
 
     def goaway(self, code: ErrorCodes, detail: bytes = b"") -> None:

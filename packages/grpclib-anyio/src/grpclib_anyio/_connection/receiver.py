@@ -8,9 +8,9 @@ HEADERS and PING come here directly, see ``received_frames``. For example, a sho
     DATA                    stream.data_received(…), and the connection's window is credited
     HEADERS, END_STREAM     stream.trailers_received(…), stream.end_received()
 
-Nothing here waits, least of all for a call: what arrives is put into its stream's inbox, which the
-stream's window bounds (RFC 9113 § 5.2). A frame of a stream that is not in the table (any more) is
-counted and dropped.
+Nothing here waits, least of all for a call: what arrives is put into its stream's inbox. The
+stream's window bounds the inbox (RFC 9113 § 5.2). A frame of a stream that is not in the table (any
+more) is counted and dropped.
 
 Frames that cost us work and move no call forward are counted, each kind against a rate that no
 honest peer keeps up. A peer that does is told ENHANCE_YOUR_CALM, and its connection ends.
@@ -65,7 +65,7 @@ class Receiving(Protocol):
 
     @abstractmethod
     def ping_answered(self, data: bytes) -> None:
-        """Tell who asked for the answer to the PING that had ``data``."""
+        """Handle the answer to the PING that had ``data``."""
 
     @abstractmethod
     def goaway_received(self, error: TerminatedError, *, too_many_pings: bool) -> None:
@@ -99,7 +99,7 @@ class Receiver:
         self._streams = streams
         self._sender = sender
         self._strikes = strikes
-        #: The connection's window, which is credited on receipt; each stream has one more.
+        #: The connection's window, credited on receipt; each stream has one more.
         self.window = ReceiveWindow(config.http2_connection_window_size)
         self._resets = LeakyBucket(b"too_many_resets", config.max_resets)
         self._pings = LeakyBucket(_TOO_MANY_PINGS, config.max_pings)

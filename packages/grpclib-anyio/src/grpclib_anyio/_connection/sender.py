@@ -7,8 +7,8 @@ frame. For example, with a large message on stream 1 and small ones on streams 3
 
     on the wire:  1  3  5  1  1  1 …
 
-A stream whose window is shut, or whose connection's window is, leaves the queue. It stands in a
-second one until the peer opens a window (RFC 9113 § 5.2).
+A stream leaves the queue when its window or the connection's window is shut. It stands in a second
+queue until the peer opens a window (RFC 9113 § 5.2).
 
 Everything but the writer's wait is a plain call, so a task that is being cancelled can make it.
 RST_STREAM is also *written* by a plain call, if the socket takes it at once. What was queued before
@@ -32,8 +32,8 @@ from grpclib_anyio._stream.stream import MessageStream
 
 __all__ = ["Sender"]
 
-#: The largest DATA frame, whatever the peer would take, and what one write to the socket holds when
-#: it is full: a reset, a ping or a small message waits for one frame of a large one, not for more.
+#: Bytes of the largest DATA frame, also when the peer would take a larger one, and of a full write
+#: to the socket. So a reset, a ping or a small message waits for one frame of a large message only.
 _FRAME_SIZE = 16_384
 
 
@@ -57,9 +57,9 @@ class Sender:
         self._strikes = strikes
         #: Wakes the writer.
         self._writable = Notify()
-        #: Each stream once, in the order in which they asked.
+        #: Each stream once, in the order of asking.
         self._queue: OrderedDict[MessageStream, None] = OrderedDict()
-        #: Those that wait for a window, which goes to them in the order in which they began to.
+        #: Streams that wait for a window, the one that has waited longest first.
         self._blocked: dict[MessageStream, None] = {}
         h2.on_output = self._writable.notify
         h2.try_send = self._try_send
@@ -96,7 +96,7 @@ class Sender:
             self._h2.send.reset(stream_id, ErrorCodes.REFUSED_STREAM)
 
     def unblock(self, stream_id: int) -> None:
-        """Let a stream whose window was opened try again; all of them for 0, the connection."""
+        """Let a stream try again after its window was opened; all streams for 0, the connection."""
         for stream in [s for s in self._blocked if stream_id in (0, s.id)]:
             del self._blocked[stream]
             self.schedule(stream)
@@ -122,7 +122,7 @@ class Sender:
         self._headers_or_data_sent(stream, is_last=end)
 
     def schedule(self, stream: MessageStream) -> None:
-        """Put a stream whose outbox has something to send into the queue, unless it is there."""
+        """Put a stream with something in its outbox into the queue, unless it is there."""
         if stream not in self._queue:
             self._queue[stream] = None
             self._writable.notify()
@@ -136,10 +136,10 @@ class Sender:
             self._h2.send.reset(stream.id, code)
 
     def release(self, stream: MessageStream) -> None:
-        """Forget a stream whose call has ended.
+        """Forget a stream because its call has ended.
 
-        It may still be in a queue, and this object is in a cycle, which lives until it is
-        collected: the stream must not.
+        The stream may still be in a queue. This object is in a reference cycle and so lives until
+        the garbage collector runs, but the stream must be freed now.
         """
         self._queue.pop(stream, None)
         self._blocked.pop(stream, None)

@@ -1,9 +1,9 @@
-"""The streams that a peer admits at once (RFC 9113 § 5.1.2), and the queue of those who wait.
+"""The streams that a peer admits at once (RFC 9113 § 5.1.2), and the queue of waiting callers.
 
 A stream that is open takes a *slot*. A caller that finds none free waits for its *turn*, in the
-order in which callers came. A turn is not a slot: it is the right to look again, and only opening a
-stream takes the slot. So a caller that is cancelled has nothing to give back but its turn. For
-example, with a limit of one::
+order of arrival. A turn is not a slot: it is the right to look again, and only opening a stream
+takes the slot. So a caller that is cancelled has nothing to give back but its turn. For example,
+with a limit of one::
 
     limit.take()             # the first caller opens a stream
     await limit.wait()       # the second one waits …
@@ -23,7 +23,7 @@ __all__ = ["StreamLimit"]
 
 
 class StreamLimit:
-    """Counts a connection's open streams; callers wait in the order in which they came."""
+    """Counts a connection's open streams; callers wait in the order of arrival."""
 
     def __init__(self, limit: Callable[[], int], max_waiting: int) -> None:
         """Have none taken; ``limit`` says how many the peer admits now."""
@@ -63,7 +63,7 @@ class StreamLimit:
 
     async def _wait_for_turn(self) -> None:
         # A turn is no slot: only opening a stream takes one. So there is nothing to give back
-        # when a task is cancelled here, except the turn, which goes to the next in the queue.
+        # when a task is cancelled here, except the turn: it goes to the next in the queue.
         turn = anyio.Event()
         self._queue[turn] = None
         self.admit()
@@ -92,7 +92,7 @@ class StreamLimit:
             turn.set()
 
     def close(self) -> None:
-        """Call all who wait: the connection takes no new streams."""
+        """Wake all waiting callers, because the connection takes no new streams."""
         self._is_closed = True
         for turn in self._queue:
             turn.set()

@@ -1,8 +1,8 @@
-"""The streams of one connection: which there are, which count against a limit, which are unsent.
+"""The streams of one connection: a table of them, the slots that they take, and the unsent ones.
 
-A stream is in the table until its call lets go of it, which may be later than its end: a server's
-handler may still clean up. It takes a slot of the limit (RFC 9113 § 5.1.2) until it is *closed*,
-which may be sooner. For example, on a client's connection::
+A stream is in the table until its call lets go of it. This may be later than the stream's end,
+because a server's handler may still clean up. A stream takes a slot of the limit (RFC 9113 § 5.1.2)
+until it is *closed*, and this may be sooner. For example, on a client's connection::
 
     stream = streams.add(1, sender)    # in the table, and one slot is taken
     streams.add_unsent(stream)         # its HEADERS are queued, the peer knows nothing of it
@@ -31,7 +31,7 @@ _HANDLERS_PER_SLOT = 2
 class ConnectionStatistics:
     """What a connection holds at this moment; all zero when no call is in progress."""
 
-    #: Streams whose calls have not let go of them.
+    #: Streams that their calls still hold.
     streams: int
     #: Callers that wait for the peer's limit to admit them.
     waiting_for_slot: int
@@ -59,9 +59,9 @@ class Streams:
         #: All streams have been failed, and nothing is sent on any.
         self.is_closed = False
         self._by_id: dict[int, MessageStream] = {}
-        #: The stream of a number, or None. Not a method, which would cost a call for each frame.
+        #: The stream of a number, or None. Not a method, because that costs a call for each frame.
         self.get: Callable[[int], MessageStream | None] = self._by_id.get
-        #: A client's streams whose HEADERS are queued, not written.
+        #: A client's streams with HEADERS that are queued, not written.
         self._unsent: set[MessageStream] = set()
         self._config = config
         self._on_opened = on_opened
@@ -82,7 +82,7 @@ class Streams:
         return self.limit.taken >= limit or len(self._by_id) >= _HANDLERS_PER_SLOT * limit
 
     def statistics(self, *, queued: int) -> ConnectionStatistics:
-        """Count what the connection holds, of which ``queued`` bytes are frames already."""
+        """Count what the connection holds; ``queued`` bytes of it are frames already."""
         return ConnectionStatistics(
             streams=len(self._by_id),
             waiting_for_slot=self.limit.waiting,
@@ -90,7 +90,7 @@ class Streams:
         )
 
     def add(self, stream_id: int, wire: Wire) -> MessageStream:
-        """Make a stream whose frames go to ``wire``; it takes a slot."""
+        """Make a stream that sends its frames to ``wire``; it takes a slot."""
         stream = MessageStream(wire, stream_id, self._config)
         self._by_id[stream_id] = stream
         self.limit.take()
@@ -98,7 +98,7 @@ class Streams:
         return stream
 
     def remove(self, stream: MessageStream) -> None:
-        """Forget a stream whose call has ended; harmless if that is done already."""
+        """Forget a stream because its call has ended; harmless if that is done already."""
         self._by_id.pop(stream.id, None)
         if not self._by_id:
             self._on_unused()
@@ -122,7 +122,7 @@ class Streams:
         self.limit.give_back()
         return True
 
-    # -- streams of which the peer knows nothing ------------------------------------------------
+    # -- streams that the peer does not know yet ------------------------------------------------
 
     def add_unsent(self, stream: MessageStream) -> None:
         """Note that a client's HEADERS are queued."""

@@ -15,5 +15,5 @@ module               what it saves                                   how it is s
 
 ``received_frames`` is switched by configuration. The others are switched in the one place that the
 table names, because nothing else knows of them. ``hpack_cache`` can only be switched off together
-with ``received_frames``, which remembers responses by its blocks.
+with ``received_frames``, because that remembers responses by its blocks.
 """

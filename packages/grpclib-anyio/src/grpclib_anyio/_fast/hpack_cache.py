@@ -11,7 +11,7 @@ request of a channel::
 
 All of it is forgotten whenever the table changes, because numbers count from its newest entry.
 
-Headers whose value differs with each call are kept out of the table. There they would serve no
+Headers with another value for each call are kept out of the table. There they would serve no
 call, move all numbers, and in the end drive out what serves every call.
 """
 

@@ -6,10 +6,10 @@ state machine that stays where it is, and an event. Here a frame takes about 1 Â
 frames may be on its way when we reset a stream. Those move one window, and h2 takes twice as long
 for them.
 
-Two more frames come with nearly every short call: the response's HEADERS, which are the same block
-as the last call's, and a PING, with which a server measures the connection. h2 decodes and checks
-the block each time. Here the result of the first time is kept as long as the table of header
-compression stays the same (``HeaderDecoder.notes``).
+Two more frames come with nearly every short call. The response's HEADERS are the same block as the
+last call's, and with a PING the server measures the connection. h2 decodes and checks the block
+each time. Here the result of the first time is kept as long as the table of header compression
+stays the same (``HeaderDecoder.notes``).
 
 The windows and states that are counted here are h2's own, so h2 knows as much as if it had seen the
 frame. A frame that is not plain is left to h2: the end of a stream, padding, an empty frame, one
@@ -55,7 +55,7 @@ class _OnHeaders(Protocol):
 
 class _OnPing(Protocol):
     def __call__(self) -> None:
-        """Count a PING, which has been answered."""
+        """Count a PING that has been answered."""
 
 
 class OnFrames(NamedTuple):
@@ -67,7 +67,7 @@ class OnFrames(NamedTuple):
 
 
 class ReceivedFrames:
-    """Takes the frames of which h2 need not know more than that they came."""
+    """Takes the plain frames; h2 need only know that they came."""
 
     def __init__(
         self,
@@ -178,5 +178,5 @@ def _is_open(stream: H2Stream) -> bool:
 
 
 def has_content_length(stream: H2Stream) -> bool:
-    """Return whether the peer has said how much DATA comes, which h2 then holds it to."""
+    """Return whether the peer has said how much DATA comes; h2 then holds it to that."""
     return stream._expected_content_length is not None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - h2 tells nobody

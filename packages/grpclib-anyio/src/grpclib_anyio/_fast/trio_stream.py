@@ -31,21 +31,21 @@ _BYTES_PER_CHECKPOINT = 65_536
 
 
 def unwrap_socket(stream: ByteStream) -> ByteStream:
-    """Return what reads and writes the socket of ``stream``, which is taken over."""
+    """Take ``stream`` over, and return what reads and writes its socket."""
     if in_trio_run() and stream.extra(SocketAttribute.raw_socket, None) is not None:
         return UnwrappedSocket(stream)
     return stream
 
 
 class TrySendStream(ByteStream):
-    """A byte stream on which a send can be tried by a plain call."""
+    """A byte stream with a plain call that tries to send."""
 
     @abstractmethod
     def send_nowait(self, item: bytes | bytearray) -> int:
         """Send what can be sent at once, and return its size in bytes.
 
-        Nothing is while :meth:`send` waits, which goes first, nor once the connection is lost,
-        which the next ``send`` says.
+        Nothing is sent while :meth:`send` waits, because its bytes go first. Nothing is sent
+        either once the connection is lost; the next ``send`` raises then.
         """
 
 
@@ -53,7 +53,7 @@ class UnwrappedSocket(TrySendStream):
     """A byte stream over the socket of one of anyio's; one task may read and another may write."""
 
     def __init__(self, stream: ByteStream) -> None:
-        """Take over ``stream``, which is closed by :meth:`aclose`."""
+        """Take over ``stream``; :meth:`aclose` closes it."""
         self._stream = stream
         self._socket = stream.extra(SocketAttribute.raw_socket)
         self._sent_in_turn = 0

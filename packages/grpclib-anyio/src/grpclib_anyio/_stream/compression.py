@@ -39,7 +39,7 @@ __all__ = [
 _IDENTITY = "identity"
 _GZIP = "gzip"
 
-#: The header by which each side says what it can read.
+#: In this header, each side says what it can read.
 ACCEPT_ENCODING: Final = ("grpc-accept-encoding", f"{_IDENTITY},{_GZIP}")
 #: The header of a side that compresses.
 ENCODING: Final = ("grpc-encoding", _GZIP)

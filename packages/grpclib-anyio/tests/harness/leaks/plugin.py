@@ -54,7 +54,7 @@ def no_garbage() -> Iterator[None]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Take note of a failure."""
+    """Remember that a phase of the test failed."""
     report = yield
     if report.failed:
         item.stash[_has_failed] = True

@@ -24,7 +24,7 @@ class Instances(Generic[_T]):
     """The instances of a class that are alive."""
 
     def __init__(self, cls: type[_T]) -> None:
-        """Take note of those that are made from now on."""
+        """Record the instances of ``cls`` that are made from now on."""
         self.name = f"{cls.__module__}.{cls.__name__}"
         self._references: dict[int, ReferenceType[_T]] = {}
         _tell(cls, "__init__", self._add)
@@ -39,7 +39,7 @@ class Instances(Generic[_T]):
         return list(self._references.values())
 
     def forget(self) -> None:
-        """Begin anew: each is told of once."""
+        """Drop the instances so far, so that each leak is reported once."""
         self._references.clear()
 
     def _add(self, instance: _T) -> None:
@@ -51,7 +51,7 @@ class Connections(Instances[Connection]):
     """Those of either side."""
 
     def __init__(self) -> None:
-        """Take note of those that are made from now on."""
+        """Record the instances of ``cls`` that are made from now on."""
         super().__init__(Connection)
         #: How many have been entered and not been left.
         self.entered = 0

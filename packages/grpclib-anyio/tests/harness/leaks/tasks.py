@@ -15,7 +15,7 @@ __all__ = ["Generators", "Task", "all_tasks", "tasks_since"]
 
 Task = trio.lowlevel.Task | asyncio.Task[object]
 
-#: What has been told to end has ended after so many turns.
+#: Turns of the event loop in which a task that was told to end has to end.
 _TURNS = 50
 
 
