@@ -58,8 +58,11 @@ FLAKE8_ASYNC = (
 # programs, a language model, other peers under load, and schedules that are repeated thousands of
 # times.
 ONCE = (
+    "tests/docs",
     "tests/e2e",
     "tests/soak",
+    "tests/test_install.py",
+    "tests/test_upstream.py",
     "tests/cancellation/test_simulation.py",
     "tests/gateway/test_checkpoints_of_connections.py",
     "tests/gateway/test_programs.py",

@@ -29,8 +29,6 @@ from typing import Any
 
 import trio
 from grpclib.const import Cardinality
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Server
 from hypercorn.config import Config
 from hypercorn.trio.run import worker_serve
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
@@ -39,6 +37,8 @@ from trio.testing import MockClock
 from bench.document import fill, markdown
 from bench.lockstep import Instructions, Lockstep
 from bench.scripted import ScriptedBackend, ScriptedBrowser, ScriptedGateway, ScriptedModel
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
 from relay_common.log import LogSettings, configure_logging
 from relay_gateway.relay.relay import GENERATE
 from relay_gateway.settings import GatewaySettings

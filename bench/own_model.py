@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import trio
-from grpclib_anyio.server import Server
 
 from bench.work import Work
+from grpclib_anyio.server import Server
 from relay_common.log import LogSettings, configure_logging
 from relay_model.outcome import UNKNOWN
 from relay_model.service import AiService

@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import anyio
-from grpclib_anyio.server import Server
 
+from grpclib_anyio.server import Server
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
 
 

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from itertools import count
 
 import trio
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
-
 from relay_proto.ai import AiServiceBase, AiServiceStub, GenerateRequest, GenerateResponse
 
 ENDED = trio.Event()

@@ -9,9 +9,9 @@ Start a service in one terminal and ask it from another::
 import sys
 
 import trio
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.errors import GRPCError
-
 from relay_proto.ai import AiServiceStub, GenerateRequest
 
 

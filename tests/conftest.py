@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
+
 from harness.leaks import registry
 from harness.plugin import (
     PART,
@@ -21,7 +22,6 @@ from harness.plugin import (
     pytest_terminal_summary,
     pytest_timeout_set_timer,
 )
-
 from relay_gateway.relay.relay import Relay
 
 # pytest looks for them here.

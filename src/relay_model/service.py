@@ -15,8 +15,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.betterproto import maker
 
+from grpclib_anyio.betterproto import maker
 from relay_model.accounting import Metrics, RequestLog
 from relay_model.admission import Admission
 from relay_model.errors import BackendError

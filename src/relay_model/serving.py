@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING
 
 import anyio
 from grpclib.events import RecvRequest, listen
+from structlog.stdlib import get_logger
+
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.health import Health, ServingStatus
 from grpclib_anyio.server import Server
-from structlog.stdlib import get_logger
-
 from relay_common.errors import EXIT_FAILURE, StartupError, startup_error
 from relay_common.trace import join_trace
 from relay_model import metrics_server
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from anyio.abc import TaskGroup, TaskStatus
-    from grpclib_anyio.server import BoundAddress
 
+    from grpclib_anyio.server import BoundAddress
     from relay_model.settings import ModelSettings
 
 __all__ = ["serve"]

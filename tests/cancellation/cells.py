@@ -9,11 +9,11 @@ from itertools import chain, count, repeat
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.config import Configuration
-from harness.scheduling import run_seeded
 from hyperframe.frame import RstStreamFrame
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from grpclib_anyio.config import Configuration
+from harness.scheduling import run_seeded
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.cancellation.browsers import Browser, Exchange, Http2
 from tests.cancellation.journal import Entry

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import trio
-from grpclib_anyio._fast.trio_stream import TrySendStream
-from grpclib_anyio.testing import FrameParser
 from h2.errors import ErrorCodes
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
+
+from grpclib_anyio._fast.trio_stream import TrySendStream
+from grpclib_anyio.testing import FrameParser
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 
 from grpclib_anyio._connection.connection import Connection, ConnectionStatistics
-
 from tests.cancellation.world import World
 
 _NOTHING = ConnectionStatistics(streams=0, waiting_for_slot=0, unsent_bytes=0)

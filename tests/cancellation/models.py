@@ -7,9 +7,9 @@ from functools import partial
 import trio
 from anyio.abc import ByteStream
 from grpclib.exceptions import GRPCError
+
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.server import Server
-
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
 from tests.cancellation.journal import Journal, WatchedStream
 from tests.cancellation.network import AnyioEnd, Link

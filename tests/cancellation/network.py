@@ -14,6 +14,7 @@ from typing import Protocol
 
 import anyio
 import trio
+
 from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._fast.trio_stream import TrySendStream
 

@@ -16,12 +16,12 @@ from random import Random
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.config import Configuration
 from h2.errors import ErrorCodes
-from harness.scheduling import run_seeded
 from hyperframe.frame import RstStreamFrame
 from trio.testing import MockClock
 
+from grpclib_anyio.config import Configuration
+from harness.scheduling import run_seeded
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http2
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Call, Step

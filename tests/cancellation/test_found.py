@@ -2,9 +2,9 @@
 
 import pytest
 import trio
-from harness.scheduling import run_seeded
 from trio.testing import MockClock
 
+from harness.scheduling import run_seeded
 from tests.cancellation.browsers import Browser, Exchange, Http2
 from tests.cancellation.world import World, open_world
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from grpclib_anyio._connection.sender import Sender
 
+from grpclib_anyio._connection.sender import Sender
 from relay_gateway.relay.relay import Relay
 from tests.cancellation.simulation import simulate
 

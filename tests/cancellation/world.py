@@ -15,16 +15,16 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import Any
 from unittest import mock
 
-import grpclib_anyio.server
 import trio
-from grpclib_anyio._connection.connection import Connection
-from grpclib_anyio.client import Channel
-from grpclib_anyio.config import Configuration
-from grpclib_anyio.testing import ChannelOver
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from structlog.testing import capture_logs
 
+import grpclib_anyio.server
+from grpclib_anyio._connection.connection import Connection
+from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
+from grpclib_anyio.testing import ChannelOver
 from relay_gateway.relay.relay import Relay
 from relay_gateway.server import accept, tcp, worker
 from relay_gateway.settings import GatewaySettings

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.programs import Program, run_module
 from playwright.sync_api import Browser, Page, expect
 
+from harness.programs import Program, run_module
 from tests.support.browsing import ELSEWHERE, Visit, launched, visit
 from tests.support.gateway_program import run_gateway
 from tests.support.scripted_model import AWKWARD_TOKENS, FLOOD_TOKENS

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from harness.programs import Program, run_module
 from playwright.sync_api import expect
 
+from harness.programs import Program, run_module
 from tests.support.browsing import launched
 from tests.support.gateway_program import run_gateway
 

@@ -11,11 +11,11 @@ import pytest
 import trio
 from grpclib.const import Status
 from h2.errors import ErrorCodes
-from harness.clock import on_mock_clock
 from hyperframe.frame import GoAwayFrame
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
+from harness.clock import on_mock_clock
 from relay_gateway.relay.outcome import Cause
 from relay_gateway.web import routes
 from tests.support.asgi import Client, Exchange

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import trio
 from grpclib.const import Status
+from structlog.testing import capture_logs
+
 from grpclib_anyio._connection.connection import ConnectionStatistics
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
@@ -22,8 +24,6 @@ from harness.clock import jump, on_mock_clock
 from harness.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
 from harness.leaks.registry import CONNECTIONS
 from harness.leaks.tasks import all_tasks
-from structlog.testing import capture_logs
-
 from relay_gateway.relay.outcome import Cause
 from relay_gateway.relay.relay import Limits, Relay
 from relay_gateway.relay.sse import TextEncoder

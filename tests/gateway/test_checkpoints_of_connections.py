@@ -15,13 +15,13 @@ from typing import Any, cast
 import h11
 import pytest
 import trio
-from harness.clock import on_mock_clock
-from harness.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
-from harness.leaks.tasks import all_tasks
 from hypercorn.config import Config
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from structlog.testing import capture_logs
 
+from harness.clock import on_mock_clock
+from harness.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
+from harness.leaks.tasks import all_tasks
 from relay_gateway.relay.outcome import Cause
 from relay_gateway.server.tcp import BoundedTCPServer
 from relay_gateway.server.worker import DrainingContext

@@ -12,12 +12,12 @@ import pytest
 import trio
 from anyio.abc import ByteStream
 from grpclib.const import Status
-from grpclib_anyio.server import Server
-from grpclib_anyio.testing import FrameRecorder
 from h2.errors import ErrorCodes
-from harness.programs import Program, run_module
 from hyperframe.frame import RstStreamFrame
 
+from grpclib_anyio.server import Server
+from grpclib_anyio.testing import FrameRecorder
+from harness.programs import Program, run_module
 from tests.support.browsers import SMALL_BUFFER, Http1, ask, http1, http2
 from tests.support.event_stream import DONE, Event
 from tests.support.gateway_program import run_gateway

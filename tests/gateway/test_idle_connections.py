@@ -6,13 +6,13 @@ from typing import Any, cast
 
 import pytest
 import trio
-from harness.clock import jump, on_mock_clock
-from harness.scheduling import ORDERS, in_order
 from hypercorn.config import Config
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from trio.testing import wait_all_tasks_blocked
 
+from harness.clock import jump, on_mock_clock
+from harness.scheduling import ORDERS, in_order
 from relay_gateway.server.tcp import BoundedTCPServer
 from relay_gateway.server.worker import DrainingContext
 from tests.support.browsers import Http1, Http2

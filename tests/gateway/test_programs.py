@@ -13,8 +13,8 @@ from itertools import repeat
 
 import pytest
 import trio
-from grpclib_anyio.server import Server
 
+from grpclib_anyio.server import Server
 from relay_common.log import LogSettings
 from relay_gateway.settings import GatewaySettings
 from tests.support.browsers import SMALL_BUFFER, Http1, http1, http2

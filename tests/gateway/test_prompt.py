@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from harness.clock import on_mock_clock
 
+from harness.clock import on_mock_clock
 from relay_proto.ai import GenerateRequest
 from tests.support.asgi import Exchange
 from tests.support.event_stream import texts

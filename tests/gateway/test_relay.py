@@ -11,15 +11,15 @@ import trio
 from anyio.abc import ByteStream
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
+from structlog.testing import capture_logs
+from trio.testing import wait_all_tasks_blocked
+
 from grpclib_anyio._connection.connection import ConnectionStatistics
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.testing import ChannelFor, ChannelOver, MemoryStream
-from h2.errors import ErrorCodes
 from harness.clock import on_mock_clock
-from structlog.testing import capture_logs
-from trio.testing import wait_all_tasks_blocked
-
 from relay_gateway.extensions import ChunkWriter
 from relay_gateway.relay.outcome import Cause
 from relay_gateway.relay.relay import GENERATE, Encoder, Limits, Relay

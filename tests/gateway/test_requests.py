@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 import trio
-from harness.clock import on_mock_clock
 from hypercorn.config import Config
 from hypercorn.typing import ASGIReceiveEvent, ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from trio.testing import wait_all_tasks_blocked
 
+from harness.clock import on_mock_clock
 from relay_gateway.server.requests import Inbox
 from relay_gateway.server.tcp import BoundedTCPServer
 from relay_gateway.server.worker import DrainingContext

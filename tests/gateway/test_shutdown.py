@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from harness.clock import on_mock_clock
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
+from harness.clock import on_mock_clock
 from relay_gateway.relay.outcome import STOPPED
 from relay_gateway.server.worker import Worker, current_worker
 from tests.support.asgi import Client

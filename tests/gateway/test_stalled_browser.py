@@ -14,13 +14,13 @@ from typing import Any, cast
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from harness.clock import on_mock_clock
 from hypercorn.config import Config
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import PingFrame, SettingsFrame, WindowUpdateFrame
 from structlog.testing import capture_logs
 
+from harness.clock import on_mock_clock
 from relay_gateway.server.tcp import BoundedTCPServer
 from relay_gateway.server.worker import DrainingContext, Worker, current_worker, serve
 from tests.support.browsers import SMALL_BUFFER, Http1, Http2

@@ -13,8 +13,8 @@ import anyio
 import pytest
 from anyio.from_thread import start_blocking_portal
 from grpclib.const import Status
-from grpclib_anyio.server import Server
 
+from grpclib_anyio.server import Server
 from relay_model.__main__ import main
 from relay_model.backends.registry import BACKENDS
 from relay_model.commands import backends_command

@@ -20,6 +20,8 @@ import anyio
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from structlog.testing import capture_logs
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.testing import ChannelFor
@@ -28,8 +30,6 @@ from harness.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
 from harness.leaks.registry import CONNECTIONS
 from harness.peer import NOTHING
 from harness.wires import Wires
-from structlog.testing import capture_logs
-
 from relay_model.admission import Admission
 from relay_model.service import AiService
 from relay_proto.ai import AiServiceStub, GenerateRequest

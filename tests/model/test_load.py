@@ -16,9 +16,9 @@ import pytest
 import structlog
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
-
 from relay_model.admission import Admission
 from relay_model.backends.demo import DemoBackend
 from relay_model.backends.protocol import Backend, Pieces

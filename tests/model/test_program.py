@@ -15,8 +15,8 @@ import anyio.to_thread
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.client import Channel
 
+from grpclib_anyio.client import Channel
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.support.local_model import needs_local_model
 

@@ -16,11 +16,11 @@ import trio
 from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from trio.testing import MockClock
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelFor
-from trio.testing import MockClock
-
 from relay_model.admission import Admission
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Outcome, Usage

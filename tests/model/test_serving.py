@@ -17,9 +17,9 @@ import structlog
 from grpclib.client import UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.health import HealthCheckRequest, HealthCheckResponse, ServingStatus
-
 from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_model import serving
 from relay_model.serving import serve

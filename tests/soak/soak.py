@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, fields
 
 import trio
-from harness.programs import Program, run_module
 
+from harness.programs import Program, run_module
 from tests.soak.rude import POLITE, REBUFFED, RUDE, Way
 from tests.support.browsers import http1
 from tests.support.gateway_program import run_gateway

@@ -7,9 +7,9 @@ from typing import Any, cast
 import trio
 from anyio.abc import ByteStream
 from grpclib.events import RecvRequest, listen
+
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, memory_pair
-
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.asgi import create_app
 from tests.support.asgi import Application, Client, started

@@ -6,9 +6,9 @@ import trio
 from anyio.abc import ByteStream
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.testing import FrameRecorder
 from hyperframe.frame import Frame, RstStreamFrame
 
+from grpclib_anyio.testing import FrameRecorder
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
 
 #: A token, the seconds that pass before the next step, an event that it waits for, or the status

@@ -14,8 +14,8 @@ from contextlib import aclosing
 
 import anyio
 from grpclib import GRPCError, Status
-from grpclib_anyio.server import Server
 
+from grpclib_anyio.server import Server
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
 
 Tokens = AsyncGenerator[str, None]

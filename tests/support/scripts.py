@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from grpclib_anyio.testing import MemoryStream
 from harness.wires import check_resets
-
 from relay_gateway.relay.outcome import Cause
 from tests.support.event_stream import parse
 from tests.support.models import Model, Step, Wire

@@ -1,6 +1,7 @@
 """What every test of the transport gets; see ``tests/harness/plugin.py``."""
 
 import pytest
+
 from harness.plugin import (
     PART,
     anyio_backend,

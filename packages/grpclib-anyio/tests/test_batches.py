@@ -11,11 +11,12 @@ import pytest
 from grpclib.const import Cardinality, Status
 from grpclib.events import RecvMessage, listen
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
+from hyperframe.frame import WindowUpdateFrame
+
 from grpclib_anyio.client import Stream
 from grpclib_anyio.testing import ChannelOver
-from h2.errors import ErrorCodes
 from harness.peer import NOTHING, STREAM, Network, Raw, ScriptedPeer, framed
-from hyperframe.frame import WindowUpdateFrame
 
 MOST = 64
 

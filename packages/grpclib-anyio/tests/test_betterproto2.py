@@ -11,13 +11,14 @@ import anyio
 import betterproto2.grpclib
 import pytest
 from grpclib.const import Status
+from h2.errors import ErrorCodes
+from trio.testing import MockClock
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.errors import DeadlineExceededError, GRPCError
 from grpclib_anyio.testing import ChannelFor
-from h2.errors import ErrorCodes
 from harness.betterproto2_stubs.conversation import ConversationBase, ConversationStub, Line
 from harness.peer import Network, channel_to
-from trio.testing import MockClock
 
 CANCEL = [ErrorCodes.CANCEL]
 

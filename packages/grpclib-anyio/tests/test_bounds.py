@@ -12,12 +12,15 @@ from contextlib import suppress
 import anyio
 import pytest
 from grpclib.const import Status
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._connection.http2 import Http2
-from grpclib_anyio.server import Stream
 from h2.errors import ErrorCodes
 from h2.events import StreamReset
 from h2.settings import SettingCodes
+from hyperframe.frame import ContinuationFrame, HeadersFrame
+from trio.testing import MockClock
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio.server import Stream
 from harness.peer import (
     BOTH,
     NOTHING,
@@ -30,8 +33,6 @@ from harness.peer import (
     framed,
     serving,
 )
-from hyperframe.frame import ContinuationFrame, HeadersFrame
-from trio.testing import MockClock
 
 Handling = Stream[bytes, bytes]
 

@@ -21,11 +21,13 @@ from anyio.abc import ByteStream, TaskGroup
 from anyio.lowlevel import checkpoint as step
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+from h2.exceptions import StreamClosedError
+from hyperframe.frame import GoAwayFrame
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelFor, ChannelOver
-from h2.exceptions import StreamClosedError
 from harness.clock import jump, on_mock_clock
 from harness.conversation import ConversationStub, Line
 from harness.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
@@ -33,7 +35,6 @@ from harness.handlers import Handlers
 from harness.leaks.registry import CONNECTIONS
 from harness.peer import BOTH, NOTHING, Call, Methods, Network, Raw, ScriptedPeer
 from harness.wires import Wires, check_resets
-from hyperframe.frame import GoAwayFrame
 
 STREAM_STREAM = Cardinality.STREAM_STREAM
 #: So that a little is enough to fill everything that can be full.

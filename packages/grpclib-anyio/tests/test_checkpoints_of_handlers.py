@@ -14,17 +14,18 @@ from functools import partial
 
 import anyio
 import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import Frame, GoAwayFrame
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import memory_pair
-from h2.errors import ErrorCodes
 from harness.clock import jump, on_mock_clock
 from harness.conversation import Line
 from harness.every_checkpoint import AtEachCheckpoint, Checkpoint, settled
 from harness.handlers import LISTEN, Grouping, Handlers, Holding
 from harness.peer import BOTH, STREAM, Raw, ScriptedPeer, framed
 from harness.wires import check_resets
-from hyperframe.frame import Frame, GoAwayFrame
 
 ONE_AT_A_TIME = Configuration(max_concurrent_streams=1, max_outbox_size=1_000)
 LARGE = b"x" * 1_500

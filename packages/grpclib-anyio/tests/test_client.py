@@ -12,12 +12,15 @@ import anyio
 import pytest
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import StreamTerminatedError
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived, StreamReset
+from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import DeadlineExceededError, TerminatedError
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelOver
-from h2.errors import ErrorCodes
-from h2.events import RequestReceived, StreamReset
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from harness.peer import (
     BOTH,
@@ -32,8 +35,6 @@ from harness.peer import (
     framed,
 )
 from harness.scheduling import ORDERS, in_order
-from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
-from trio.testing import MockClock
 
 CANCEL = [ErrorCodes.CANCEL]
 KIB = 1024

@@ -7,10 +7,11 @@ from typing import Any, cast
 import betterproto
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
-from grpclib_anyio.betterproto.codec import CompiledCodec
-from harness.ai import GenerateRequest, GenerateResponse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from grpclib_anyio.betterproto.codec import CompiledCodec
+from harness.ai import GenerateRequest, GenerateResponse
 
 
 class Color(betterproto.Enum):

@@ -16,12 +16,15 @@ import pytest
 from anyio.lowlevel import checkpoint
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived, ResponseReceived, StreamEnded, TrailersReceived
+from hypothesis import given
+from hypothesis import strategies as st
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._stream.buffers import Inbox
 from grpclib_anyio._stream.compression import Compressed, accepts_gzip, deflate, inflate
 from grpclib_anyio.server import Stream
-from h2.errors import ErrorCodes
-from h2.events import RequestReceived, ResponseReceived, StreamEnded, TrailersReceived
 from harness.peer import (
     BOTH,
     Call,
@@ -33,8 +36,6 @@ from harness.peer import (
     framed,
     served,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 Handling = Stream[bytes, bytes]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from grpclib.config import Configuration as GrpclibConfiguration
+
 from grpclib_anyio._base.config import for_client, for_server
 from grpclib_anyio.config import Configuration
 

@@ -10,6 +10,19 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
 from grpclib.const import Cardinality, Status
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived
+from h2.settings import SettingCodes
+from hyperframe.frame import (
+    DataFrame,
+    ExtensionFrame,
+    Frame,
+    GoAwayFrame,
+    PingFrame,
+    SettingsFrame,
+)
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server, Stream
@@ -17,9 +30,6 @@ from grpclib_anyio.testing import (
     ChannelOver,
     memory_pair,
 )
-from h2.errors import ErrorCodes
-from h2.events import RequestReceived
-from h2.settings import SettingCodes
 from harness.peer import (
     BOTH,
     Call,
@@ -31,15 +41,6 @@ from harness.peer import (
     completes,
     framed,
 )
-from hyperframe.frame import (
-    DataFrame,
-    ExtensionFrame,
-    Frame,
-    GoAwayFrame,
-    PingFrame,
-    SettingsFrame,
-)
-from trio.testing import MockClock
 
 ONE_SLOT = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
 CANCEL = [ErrorCodes.CANCEL]

@@ -9,6 +9,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 from grpclib.const import Status
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._channel.backoff import Backoff
 from grpclib_anyio._channel.connector import Connector
@@ -16,7 +18,6 @@ from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio._stream.stream import MessageStream
 from grpclib_anyio.client import Channel
 from harness.peer import Call, Network, channel_to, completes
-from trio.testing import MockClock
 
 READY = Configuration(wait_for_ready=True)
 

@@ -10,15 +10,16 @@ import anyio
 import pytest
 from grpclib.events import RecvRequest, SendInitialMetadata, SendTrailingMetadata, listen
 from grpclib.exceptions import ProtocolError
+from h2.errors import ErrorCodes
+from h2.events import ResponseReceived, TrailersReceived
+from trio.testing import MockClock
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.errors import GRPCError, Status
 from grpclib_anyio.server import Server, Stream, current_call
 from grpclib_anyio.testing import ChannelFor, memory_pair
-from h2.errors import ErrorCodes
-from h2.events import ResponseReceived, TrailersReceived
 from harness.conversation import ConversationBase, ConversationStub, Line
 from harness.peer import STREAM, Methods, Raw, ScriptedPeer, fields_of, served
-from trio.testing import MockClock
 
 ASK, LISTEN = "/conversation.Conversation/Ask", "/conversation.Conversation/Listen"
 HELLO = Line("hello")

@@ -9,6 +9,7 @@ from inspect import signature
 from pathlib import Path
 
 import pytest
+
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.server import Server
 

@@ -8,12 +8,15 @@ from functools import partial
 import anyio
 import pytest
 from grpclib.const import Status
+from h2.errors import ErrorCodes
+from h2.events import StreamReset, TrailersReceived
+from hyperframe.frame import Frame, GoAwayFrame, PingFrame
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server, Stream
 from grpclib_anyio.testing import ChannelFor
-from h2.errors import ErrorCodes
-from h2.events import StreamReset, TrailersReceived
 from harness.peer import (
     STREAM,
     Call,
@@ -25,9 +28,7 @@ from harness.peer import (
     framed,
     serving,
 )
-from hyperframe.frame import Frame, GoAwayFrame, PingFrame
 from interop.security import Security
-from trio.testing import MockClock
 
 Handling = Stream[bytes, bytes]
 

@@ -3,6 +3,8 @@
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from h2.errors import ErrorCodes
+
 from grpclib_anyio._base.errors import (
     STATUS_OF_CODE,
     DeadlineExceededError,
@@ -12,7 +14,6 @@ from grpclib_anyio._base.errors import (
     reset_error,
     unavailable,
 )
-from h2.errors import ErrorCodes
 
 
 @pytest.mark.parametrize("code", ErrorCodes)

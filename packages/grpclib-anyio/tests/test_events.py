@@ -13,6 +13,7 @@ from anyio.abc import ByteStream
 from grpclib import events
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, memory_pair

@@ -6,11 +6,15 @@
 import anyio
 import pytest
 from grpclib.const import Cardinality
+from h2.events import DataReceived
+from h2.settings import SettingCodes
+from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._stream.flow_control import ReceiveWindow
 from grpclib_anyio.server import Stream
-from h2.events import DataReceived
-from h2.settings import SettingCodes
 from harness.peer import (
     BOTH,
     NOTHING,
@@ -22,9 +26,6 @@ from harness.peer import (
     framed,
     served,
 )
-from hyperframe.frame import DataFrame, SettingsFrame, WindowUpdateFrame
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KIB = 1024
 WINDOW = 65_535

@@ -24,16 +24,17 @@ import anyio
 import pytest
 import trio
 from grpclib.const import Cardinality
+from h2.frame_buffer import CONTINUATION_BACKLOG
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server, Stream
 from grpclib_anyio.testing import ChannelOver, MemoryStream, memory_pair
-from h2.frame_buffer import CONTINUATION_BACKLOG
 from harness.peer import BOTH, Call, Methods, Raw, framed
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from trio.testing import MockClock
 
 #: How many examples each test runs instead of CI's, and then others each time.
 LONG_RUN = int(os.environ.get("FUZZ_EXAMPLES", "0"))

@@ -4,6 +4,7 @@ import anyio
 import pytest
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Stream

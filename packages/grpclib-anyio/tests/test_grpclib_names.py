@@ -7,14 +7,15 @@ import anyio
 import grpclib.client
 import grpclib.const
 import grpclib.exceptions
-import grpclib_anyio
 import pytest
 from grpclib.const import Cardinality, Handler
+from h2.events import ResponseReceived, TrailersReceived
+
+import grpclib_anyio
 from grpclib_anyio import client, server
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import memory_pair
-from h2.events import ResponseReceived, TrailersReceived
 from harness.peer import STREAM, Methods, Raw, ScriptedPeer, fields_of
 
 METHODS = ["UnaryUnaryMethod", "UnaryStreamMethod", "StreamUnaryMethod", "StreamStreamMethod"]

@@ -8,12 +8,13 @@ import pytest
 from grpclib.const import Cardinality
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.metadata import decode_timeout
-from grpclib_anyio._base.headers import content_type, encode_timeout, is_content_type
-from grpclib_anyio.server import Stream
 from h2.events import RequestReceived
-from harness.peer import BOTH, STREAM, Network, channel_to, fields_of, served
 from hypothesis import given
 from hypothesis import strategies as st
+
+from grpclib_anyio._base.headers import content_type, encode_timeout, is_content_type
+from grpclib_anyio.server import Stream
+from harness.peer import BOTH, STREAM, Network, channel_to, fields_of, served
 
 YEARS = 365 * 24 * 3600
 

@@ -13,6 +13,7 @@ import pytest
 from grpclib.client import UnaryStreamMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.health import (
     Health,

@@ -3,9 +3,10 @@
 from typing import cast
 
 import pytest
-from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from hpack import Decoder, Encoder, HeaderTuple
 from hypothesis import strategies as st
+
+from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from test_fuzz import fuzzed
 
 Headers = list[tuple[str, str]]

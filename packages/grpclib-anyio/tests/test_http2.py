@@ -8,11 +8,6 @@ from collections.abc import Callable, Generator
 from functools import partial
 
 import pytest
-from grpclib_anyio._base.config import Configuration, for_client
-from grpclib_anyio._connection.http2 import Http2, check_h2_version
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Server
-from grpclib_anyio.testing import FrameParser
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -29,6 +24,12 @@ from hyperframe.frame import (
     SettingsFrame,
     WindowUpdateFrame,
 )
+
+from grpclib_anyio._base.config import Configuration, for_client
+from grpclib_anyio._connection.http2 import Http2, check_h2_version
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
+from grpclib_anyio.testing import FrameParser
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "test")]
 RESPONSE = [(":status", "200")]

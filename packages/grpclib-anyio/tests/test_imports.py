@@ -7,8 +7,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import grpclib_anyio
 import pytest
+
+import grpclib_anyio
 
 PACKAGE = Path(grpclib_anyio.__file__).parent
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"

@@ -10,10 +10,13 @@ from typing import Any
 import anyio
 import pytest
 from grpclib.const import Status
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio.server import Stream
 from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, PingReceived
+from hyperframe.frame import GoAwayFrame, PingFrame
+from trio.testing import MockClock
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio.server import Stream
 from harness.peer import (
     STREAM,
     Call,
@@ -23,8 +26,6 @@ from harness.peer import (
     completes,
     served,
 )
-from hyperframe.frame import GoAwayFrame, PingFrame
-from trio.testing import MockClock
 
 pytestmark = pytest.mark.trio
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
 import pytest
+
 from grpclib_anyio import _generated
 from grpclib_anyio.betterproto import libraries
 from grpclib_anyio.betterproto.libraries import LIBRARIES, Library

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 from grpclib.const import Cardinality
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import BoundAddress, Server
 from harness.peer import BOTH, Methods, Raw

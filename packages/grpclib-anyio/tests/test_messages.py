@@ -5,6 +5,7 @@ from typing import Any
 
 import betterproto
 import pytest
+
 from grpclib_anyio.betterproto.messages import getter, maker
 from harness.ai import GenerateResponse
 

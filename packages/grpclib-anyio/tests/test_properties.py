@@ -17,14 +17,18 @@ from unittest.mock import patch
 import anyio
 import trio
 from grpclib.const import Cardinality, Status
+from h2.errors import ErrorCodes
+from h2.events import DataReceived
+from h2.settings import SettingCodes
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server, Stream
 from grpclib_anyio.testing import MemoryStream, memory_pair
-from h2.errors import ErrorCodes
-from h2.events import DataReceived
-from h2.settings import SettingCodes
 from harness.peer import (
     BOTH,
     NOTHING,
@@ -36,9 +40,6 @@ from harness.peer import (
     channel_to,
     framed,
 )
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
-from trio.testing import MockClock
 
 WINDOW = 65_535
 CONFIG = Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)

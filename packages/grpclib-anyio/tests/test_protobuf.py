@@ -7,6 +7,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from grpclib.const import Cardinality, Handler
 from grpclib.encoding.base import CodecBase
 from grpclib.encoding.proto import ProtoCodec
+
 from grpclib_anyio.betterproto.codec import CompiledCodec
 from grpclib_anyio.client import (
     StreamStreamMethod,

@@ -8,12 +8,22 @@ from collections.abc import Awaitable, Callable
 import anyio
 import pytest
 from grpclib.const import Status
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._base.rate_limit import LeakyBucket, Rate
-from grpclib_anyio.server import Stream
 from h2.errors import ErrorCodes
 from h2.events import ResponseReceived
 from h2.settings import SettingCodes
+from hyperframe.frame import (
+    DataFrame,
+    ExtensionFrame,
+    Frame,
+    PingFrame,
+    SettingsFrame,
+    WindowUpdateFrame,
+)
+from trio.testing import MockClock
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._base.rate_limit import LeakyBucket, Rate
+from grpclib_anyio.server import Stream
 from harness.peer import (
     BOTH,
     STREAM,
@@ -26,15 +36,6 @@ from harness.peer import (
     framed,
     serving,
 )
-from hyperframe.frame import (
-    DataFrame,
-    ExtensionFrame,
-    Frame,
-    PingFrame,
-    SettingsFrame,
-    WindowUpdateFrame,
-)
-from trio.testing import MockClock
 
 Handling = Stream[bytes, bytes]
 

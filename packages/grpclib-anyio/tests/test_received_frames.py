@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from h2.events import DataReceived, Event, PingReceived, ResponseReceived
+from h2.exceptions import ProtocolError
+from hypothesis import strategies as st
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._connection.http2 import Http2
 from grpclib_anyio._fast.received_frames import OnFrames
-from h2.events import DataReceived, Event, PingReceived, ResponseReceived
-from h2.exceptions import ProtocolError
 from harness.peer import framed
-from hypothesis import strategies as st
 from test_fuzz import (
     FRAMES,
     HEADERS,

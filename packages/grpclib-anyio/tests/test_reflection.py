@@ -13,6 +13,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.reflection.service import ServerReflection
 from grpclib.reflection.v1.reflection_grpc import ServerReflectionStub
 from grpclib.reflection.v1.reflection_pb2 import ServerReflectionRequest
+
 from grpclib_anyio.health import Health
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelFor

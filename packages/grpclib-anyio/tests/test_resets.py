@@ -8,13 +8,14 @@ from typing import cast
 
 import pytest
 from anyio.abc import ByteStream, SocketAttribute
+from h2.errors import ErrorCodes
+from h2.events import PingAckReceived, RequestReceived
+from hyperframe.frame import RstStreamFrame
+
 from grpclib_anyio._base.errors import TerminatedError
 from grpclib_anyio.client import Channel, Stream
 from grpclib_anyio.testing import ChannelOver, FrameParser, MemoryStream
-from h2.errors import ErrorCodes
-from h2.events import PingAckReceived, RequestReceived
 from harness.peer import Call, Raw, ScriptedPeer
-from hyperframe.frame import RstStreamFrame
 from test_trio_stream import pair
 
 

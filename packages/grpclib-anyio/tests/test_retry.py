@@ -10,13 +10,16 @@ import pytest
 from anyio.lowlevel import checkpoint
 from grpclib.const import Cardinality, Status
 from grpclib.events import RecvInitialMetadata, SendMessage, SendRequest, listen
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived
+from h2.settings import SettingCodes
+from hyperframe.frame import GoAwayFrame
+from trio.testing import MockClock
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError, UnprocessedError
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelOver
-from h2.errors import ErrorCodes
-from h2.events import RequestReceived
-from h2.settings import SettingCodes
 from harness.peer import (
     BOTH,
     NOTHING,
@@ -29,8 +32,6 @@ from harness.peer import (
     fields_of,
     framed,
 )
-from hyperframe.frame import GoAwayFrame
-from trio.testing import MockClock
 
 KIB = 1024
 REFUSED = ErrorCodes.REFUSED_STREAM

@@ -2,8 +2,9 @@
 
 import pytest
 import trio
-from harness.scheduling import ORDERS, Order, in_order, shuffled_by
 from trio.testing import wait_all_tasks_blocked
+
+from harness.scheduling import ORDERS, Order, in_order, shuffled_by
 
 TASKS = range(5)
 

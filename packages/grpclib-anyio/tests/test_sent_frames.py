@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._connection.http2 import Http2
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import Event
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hypothesis import strategies as st
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._connection.http2 import Http2
 from test_fuzz import fuzzed
 from test_http2 import REQUEST, RESPONSE
 

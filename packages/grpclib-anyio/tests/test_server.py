@@ -18,10 +18,6 @@ import trio
 from grpclib.const import Cardinality, Status
 from grpclib.events import SendTrailingMetadata, listen
 from grpclib.exceptions import GRPCError
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Server, Stream
-from grpclib_anyio.testing import ChannelFor, memory_pair
 from h2.errors import ErrorCodes
 from h2.events import (
     ResponseReceived,
@@ -29,6 +25,12 @@ from h2.events import (
     StreamReset,
     TrailersReceived,
 )
+from trio.testing import MockClock
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server, Stream
+from grpclib_anyio.testing import ChannelFor, memory_pair
 from harness.ai import AiServiceBase, AiServiceStub, GenerateRequest, GenerateResponse
 from harness.peer import (
     BOTH,
@@ -44,7 +46,6 @@ from harness.peer import (
     served,
 )
 from harness.scheduling import ORDERS, in_order
-from trio.testing import MockClock
 
 Handling = Stream[bytes, bytes]
 KIB = 1024

@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+
 from grpclib_anyio import _generated
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelFor

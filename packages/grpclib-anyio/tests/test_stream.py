@@ -11,11 +11,14 @@ import anyio
 import pytest
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
+from h2.events import TrailersReceived
+from hypothesis import given
+from hypothesis import strategies as st
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._stream.buffers import Inbox, Outbox
 from grpclib_anyio.server import Stream
-from h2.errors import ErrorCodes
-from h2.events import TrailersReceived
 from harness.peer import (
     BOTH,
     Call,
@@ -26,8 +29,6 @@ from harness.peer import (
     framed,
     served,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 Chunks = list[bytes]
 messages = st.lists(st.binary(max_size=300), max_size=20)

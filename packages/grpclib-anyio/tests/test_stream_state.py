@@ -5,10 +5,11 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-import grpclib_anyio
-from grpclib_anyio._stream.state import StreamState
 from h2.stream import H2StreamStateMachine, StreamInputs
 from h2.stream import StreamState as H2State
+
+import grpclib_anyio
+from grpclib_anyio._stream.state import StreamState
 
 PACKAGE = Path(grpclib_anyio.__file__).parent
 

@@ -13,14 +13,15 @@ import grpclib.client
 import pytest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
+from h2.errors import ErrorCodes
+from h2.events import RequestReceived, StreamEnded
+from trio.testing import MockClock
+
 from grpclib_anyio._base.errors import DeadlineExceededError
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelFor
-from h2.errors import ErrorCodes
-from h2.events import RequestReceived, StreamEnded
 from harness.conversation import ConversationBase, ConversationStub, Line
 from harness.peer import Network, channel_to, fields_of
-from trio.testing import MockClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable

@@ -6,14 +6,15 @@
 import anyio
 import pytest
 from anyio.abc import ByteStream
-from grpclib_anyio.server import Stream
-from grpclib_anyio.testing import ChannelFor, FrameParser, FrameRecorder, memory_pair
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from harness.peer import STREAM, Call, Methods, Raw
 from hyperframe.frame import Frame, HeadersFrame, PingFrame, SettingsFrame
 from hypothesis import given
 from hypothesis import strategies as st
+
+from grpclib_anyio.server import Stream
+from grpclib_anyio.testing import ChannelFor, FrameParser, FrameRecorder, memory_pair
+from harness.peer import STREAM, Call, Methods, Raw
 
 
 @pytest.mark.anyio

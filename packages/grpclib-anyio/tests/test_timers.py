@@ -3,8 +3,9 @@
 import anyio
 import pytest
 import trio
-from grpclib_anyio._channel.timers import Timers
 from trio.testing import MockClock
+
+from grpclib_anyio._channel.timers import Timers
 
 MANY = 10_000
 pytestmark = pytest.mark.trio

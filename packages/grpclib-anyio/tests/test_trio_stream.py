@@ -12,6 +12,7 @@ import anyio
 import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketListener
 from anyio.lowlevel import checkpoint
+
 from grpclib_anyio._fast.trio_stream import UnwrappedSocket, unwrap_socket
 
 MIB = 1024 * 1024

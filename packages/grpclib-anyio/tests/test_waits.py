@@ -13,26 +13,9 @@ from typing import Any
 import anyio
 import pytest
 from grpclib.const import Cardinality, Status
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._base.errors import TerminatedError
-from grpclib_anyio._connection.connection import Connection
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Server, Stream
-from grpclib_anyio.testing import ChannelOver, memory_pair
 from h2.connection import ConnectionState
 from h2.errors import ErrorCodes
 from h2.settings import SettingCodes
-from harness.peer import (
-    BOTH,
-    UNARY,
-    Call,
-    Methods,
-    Network,
-    PeerSettings,
-    Raw,
-    ScriptedPeer,
-    channel_to,
-)
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -44,6 +27,24 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 from trio.testing import MockClock
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._base.errors import TerminatedError
+from grpclib_anyio._connection.connection import Connection
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server, Stream
+from grpclib_anyio.testing import ChannelOver, memory_pair
+from harness.peer import (
+    BOTH,
+    UNARY,
+    Call,
+    Methods,
+    Network,
+    PeerSettings,
+    Raw,
+    ScriptedPeer,
+    channel_to,
+)
 
 TIMEOUT = 3
 CLOSE_TIMEOUT = 5

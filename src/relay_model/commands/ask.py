@@ -17,10 +17,10 @@ import anyio.to_thread
 from google.rpc.error_details_pb2 import RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.client import Channel
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
+from grpclib_anyio.client import Channel
 from relay_common.cli import fail, parse_settings
 from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_common.log import LogSettings, configure_logging

@@ -10,10 +10,10 @@ import anyio
 import pytest
 import trio
 from grpclib.exceptions import GRPCError
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Server
 from prometheus_client import generate_latest
 
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
 from relay_common.log import LogSettings, configure_logging
 from relay_model.backends.registry import open_backend
 from relay_model.service import AiService

@@ -27,6 +27,7 @@ from typing import Any, Protocol
 import pytest
 import trio
 import trio.testing
+
 from harness.scheduling import ORDERS, in_order, shuffled_by
 
 __all__ = [

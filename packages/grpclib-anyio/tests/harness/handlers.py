@@ -7,6 +7,7 @@ from typing import Any, Self, cast
 import anyio
 from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
+
 from grpclib_anyio.server import Stream
 from harness.conversation import ConversationBase, Line
 from harness.peer import Methods

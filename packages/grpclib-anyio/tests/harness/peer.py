@@ -14,13 +14,6 @@ from anyio.abc import ByteStream, TaskGroup
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
 from grpclib.exceptions import GRPCError
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._base.errors import again
-from grpclib_anyio._connection.connection import ConnectionStatistics
-from grpclib_anyio.client import Channel
-from grpclib_anyio.client import Stream as ClientStream
-from grpclib_anyio.server import Server
-from grpclib_anyio.testing import ChannelOver, FrameParser, MemoryStream, memory_pair
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
@@ -33,6 +26,14 @@ from h2.events import (
 )
 from h2.settings import SettingCodes, Settings
 from hyperframe.frame import DataFrame, Frame, GoAwayFrame, HeadersFrame, RstStreamFrame
+
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._base.errors import again
+from grpclib_anyio._connection.connection import ConnectionStatistics
+from grpclib_anyio.client import Channel
+from grpclib_anyio.client import Stream as ClientStream
+from grpclib_anyio.server import Server
+from grpclib_anyio.testing import ChannelOver, FrameParser, MemoryStream, memory_pair
 
 STREAM = "/test.Test/Stream"
 UNARY = "/test.Test/Unary"

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+
 from harness import every_checkpoint
 from harness.every_checkpoint import COUNTS, AtEachCheckpoint, Checkpoint, Scenario
 from harness.hang_report import task_stacks

@@ -3,11 +3,12 @@
 from typing import cast
 
 from anyio.abc import ByteStream
+from h2.errors import ErrorCodes
+from hyperframe.frame import DataFrame, Frame, RstStreamFrame, WindowUpdateFrame
+
 from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio.testing import FrameRecorder, MemoryStream
-from h2.errors import ErrorCodes
 from harness.leaks.registry import CONNECTIONS
-from hyperframe.frame import DataFrame, Frame, RstStreamFrame, WindowUpdateFrame
 
 #: HTTP/2's window of a connection, as it is at first.
 FIRST_WINDOW = 65_535

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from interop.contract import Witness
 from interop.grpcio_peers import grpcio_client, grpcio_server
 from interop.grpclib_peers import (

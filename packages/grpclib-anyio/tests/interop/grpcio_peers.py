@@ -23,6 +23,7 @@ import grpc
 from betterproto import Message
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.const import Status
+
 from harness.ai import GenerateRequest, GenerateResponse
 from interop.contract import (
     DETAILS,

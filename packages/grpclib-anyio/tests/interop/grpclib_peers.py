@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio.to_thread
 import grpclib.client
 import grpclib.server
-import grpclib_anyio.client
-import grpclib_anyio.server
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from betterproto.lib.google.protobuf import StringValue
 from grpclib.client import (
@@ -21,6 +19,9 @@ from grpclib.client import (
 )
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+
+import grpclib_anyio.client
+import grpclib_anyio.server
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.betterproto.handlers import close_generators
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse

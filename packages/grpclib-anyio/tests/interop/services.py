@@ -13,6 +13,7 @@ import anyio.to_thread
 from grpclib import GRPCError, Status
 from grpclib.const import Handler
 from grpclib.encoding.base import StatusDetailsCodecBase
+
 from harness.ai import AiServiceBase, GenerateRequest, GenerateResponse
 from interop.contract import (
     DETAILS,

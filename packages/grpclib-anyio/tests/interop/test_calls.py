@@ -2,6 +2,7 @@
 
 import pytest
 from grpclib.const import Status
+
 from interop.conftest import Pair
 from interop.contract import (
     DETAILS,

@@ -7,6 +7,7 @@ from typing import cast
 import anyio
 import pytest
 from grpclib.const import Status
+
 from grpclib_anyio.client import Channel
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from interop.conftest import Pair

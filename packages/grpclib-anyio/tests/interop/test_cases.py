@@ -12,6 +12,7 @@ import anyio
 import pytest
 from grpc import Compression
 from grpclib.const import Status
+
 from grpclib_anyio._base.config import Configuration
 from interop.conftest import Pair
 from interop.contract import Failure, Reply, tokens

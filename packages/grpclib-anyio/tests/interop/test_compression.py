@@ -12,9 +12,10 @@ import pytest
 from anyio.abc import ByteStream, SocketAttribute, SocketStream
 from grpc import Compression
 from grpclib.const import Status
+from hyperframe.frame import DataFrame, Frame
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.testing import FrameParser
-from hyperframe.frame import DataFrame, Frame
 from interop.contract import Failure, Reply, Witness, flood
 from interop.grpcio_peers import grpcio_client, grpcio_server
 from interop.grpclib_peers import our_client, our_server

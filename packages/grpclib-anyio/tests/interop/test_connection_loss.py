@@ -7,6 +7,7 @@ from functools import partial
 import anyio.to_thread
 import pytest
 from grpclib.const import Status
+
 from grpclib_anyio._base.config import Configuration
 from harness.programs import run_module
 from interop.conftest import Pair

@@ -3,6 +3,7 @@
 import anyio
 import pytest
 from grpclib.const import Status
+
 from interop.conftest import Pair
 from interop.contract import Failure, tokens
 

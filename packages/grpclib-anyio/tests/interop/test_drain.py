@@ -8,6 +8,7 @@ from itertools import count
 import anyio
 import pytest
 from grpclib.const import Status
+
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio.server import Server
 from interop.conftest import Pair

@@ -11,6 +11,7 @@ import pytest
 from grpclib.client import UnaryStreamMethod
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase
+
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from interop.conftest import Pair

@@ -13,8 +13,9 @@ from grpclib.const import Status
 from h2.errors import ErrorCodes
 from h2.events import PingAckReceived, RequestReceived, StreamEnded
 from h2.settings import SettingCodes
-from harness.peer import Call, Network, ScriptedPeer, channel_to, completes, framed
 from hyperframe.frame import GoAwayFrame
+
+from harness.peer import Call, Network, ScriptedPeer, channel_to, completes, framed
 
 pytestmark = pytest.mark.anyio
 

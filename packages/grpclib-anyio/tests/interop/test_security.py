@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import trustme
 from grpclib.const import Status
+
 from interop.conftest import Pair
 from interop.contract import Failure, Reply, tokens
 from interop.peer import Client, Endpoint

@@ -5,6 +5,7 @@
 
 import anyio
 import pytest
+
 from interop.contract import PATIENCE, Failure, Witness, tokens
 from interop.grpcio_peers import grpcio_server
 from interop.grpclib_peers import our_client

@@ -4,6 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
 from interop.conftest import Pair
 from interop.contract import Reply, tokens
 from interop.peer import Endpoint

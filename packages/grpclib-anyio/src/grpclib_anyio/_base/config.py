@@ -81,7 +81,7 @@ class Configuration(GrpclibConfiguration):
     http2_min_sent_ping_interval_without_data: float = _public(
         "_http2_min_sent_ping_interval_without_data"
     )
-    # grpclib's names for these, declared again so that a value that is given differs from a default.
+    # grpclib's names for these, declared again so that a given value differs from a default.
     _keepalive_time: float | None = _alias("keepalive_time")
     _keepalive_timeout: float = _alias("keepalive_timeout")
     _keepalive_permit_without_calls: bool = _alias("keepalive_permit_without_calls")

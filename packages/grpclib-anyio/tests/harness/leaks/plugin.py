@@ -9,6 +9,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
+
 from harness.leaks import channels, registry
 from harness.leaks.garbage import Garbage, collect
 from harness.leaks.process import Process
