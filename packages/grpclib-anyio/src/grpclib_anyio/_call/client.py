@@ -381,7 +381,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
         Not a checkpoint when another task has done it.
         """
-        # Not given the error, which would hold this frame by its traceback, and this frame it.
+        # Do not pass the exception in: its traceback would reference this frame, and the frame the
+        # exception (a cycle).
         retry = self._retry
         if retry is not None and failed.headers is None:
             with _Until(self._deadline):
