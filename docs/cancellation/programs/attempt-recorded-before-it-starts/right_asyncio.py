@@ -17,7 +17,7 @@ async def main():
     except AttributeError:
         async with asyncio.TaskGroup() as tasks:
             second = asyncio.create_task(connected(attempts, tasks))
-            if (await asyncio.wait([second], timeout=0.5))[0]:
+            if (await asyncio.wait([second], timeout=2))[0]:
                 outcome = second.result()
     print("the second call gets", outcome)
 

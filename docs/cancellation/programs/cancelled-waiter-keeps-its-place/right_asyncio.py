@@ -17,7 +17,7 @@ async def main(queue):
     waiters[0].cancel()  # a request that gives up
     await asyncio.wait(waiters[:1])
     queue.pop(0).set()  # the free slot is for the task that has waited longest
-    done, _ = await asyncio.wait(waiters[1:], timeout=1)
+    done, _ = await asyncio.wait(waiters[1:], timeout=2)
     print("the slot is", "used again" if done else "lost")
 
 

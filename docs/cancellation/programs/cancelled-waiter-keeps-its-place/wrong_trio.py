@@ -8,9 +8,9 @@ async def acquire(queue):
 
 
 async def main(queue):
-    with trio.move_on_after(0.5):
+    with trio.move_on_after(0.1):
         await acquire(queue)  # a request that gives up
-    with trio.move_on_after(1) as limit:
+    with trio.move_on_after(2) as limit:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(acquire, queue)
             await trio.testing.wait_all_tasks_blocked()

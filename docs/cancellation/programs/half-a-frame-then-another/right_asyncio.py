@@ -12,7 +12,7 @@ async def main():
     ours, peer = socket.socketpair()
     _, writer = await asyncio.open_connection(sock=ours)
     task = asyncio.create_task(call(writer, b"A" * 5_000_000))
-    await asyncio.wait([task], timeout=0.5)  # the peer does not read yet
+    await asyncio.wait([task], timeout=1)  # the peer does not read yet
     task.cancel()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(call(writer, b"B"))

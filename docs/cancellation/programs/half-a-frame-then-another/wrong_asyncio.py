@@ -11,7 +11,7 @@ async def main():
     ours, peer = socket.socketpair()
     ours.setblocking(False)
     task = asyncio.create_task(call(ours, b"A" * 5_000_000))
-    await asyncio.wait([task], timeout=0.5)  # the peer does not read yet
+    await asyncio.wait([task], timeout=1)  # the peer does not read yet
     task.cancel()
     await asyncio.wait([task])
     async with asyncio.TaskGroup() as tasks:

@@ -8,7 +8,7 @@ async def call(stream, body):
 
 async def main():
     ours, peer = map(trio.SocketStream, trio.socket.socketpair())
-    with trio.move_on_after(0.5):  # the peer does not read yet
+    with trio.move_on_after(1):  # the peer does not read yet
         await call(ours, b"A" * 5_000_000)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(call, ours, b"B")

@@ -11,7 +11,7 @@ async def read(scope, application_ends, disconnected):
 
 async def main():
     scope, disconnected = trio.CancelScope(), trio.Event()
-    with trio.move_on_after(0.5):
+    with trio.move_on_after(2):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read, scope, trio.Event(), disconnected)
             await wait_all_tasks_blocked()

@@ -12,7 +12,7 @@ async def main():
     reading = asyncio.create_task(read(asyncio.Event(), disconnected))
     await asyncio.sleep(0)
     reading.cancel()  # a write has failed: there is nothing more to read
-    await asyncio.wait([asyncio.create_task(disconnected.wait())], timeout=0.5)
+    await asyncio.wait([asyncio.create_task(disconnected.wait())], timeout=2)
     knows = disconnected.is_set()
     print("the application", "knows that the browser has left" if knows else "still waits")
 

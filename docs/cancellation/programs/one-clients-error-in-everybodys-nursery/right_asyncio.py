@@ -5,7 +5,7 @@ import asyncio
 async def handle(request):
     try:
         request.decode("ascii")  # raises for the second client
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
         print("answered", request)
     except Exception as error:  # ends this connection, and no other
         print("closed a connection:", error)

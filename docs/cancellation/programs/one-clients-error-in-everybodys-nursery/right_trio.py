@@ -5,7 +5,7 @@ import trio
 async def handle(request):
     try:
         request.decode("ascii")  # raises for the second client
-        await trio.sleep(0.2)
+        await trio.sleep(1)
         print("answered", request)
     except Exception as error:  # ends this connection, and no other
         print("closed a connection:", error)

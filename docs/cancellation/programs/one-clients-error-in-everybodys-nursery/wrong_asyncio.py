@@ -4,7 +4,7 @@ import asyncio
 
 async def handle(request):
     request.decode("ascii")  # raises for the second client
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(1)
     print("answered", request)
 
 

@@ -4,7 +4,7 @@ import trio
 
 async def handle(request):
     request.decode("ascii")  # raises for the second client
-    await trio.sleep(0.2)
+    await trio.sleep(1)
     print("answered", request)
 
 

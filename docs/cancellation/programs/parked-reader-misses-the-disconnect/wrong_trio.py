@@ -10,7 +10,7 @@ async def reader(stream):
 async def main():
     server, client = map(trio.SocketStream, trio.socket.socketpair())
     await client.send_all(b"two requests")
-    with trio.move_on_after(1) as limit:
+    with trio.move_on_after(2) as limit:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reader, server)
             await client.aclose()

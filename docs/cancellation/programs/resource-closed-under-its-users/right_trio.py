@@ -6,7 +6,7 @@ async def handle(database):
     try:
         await trio.sleep_forever()
     finally:
-        with trio.move_on_after(1, shield=True):
+        with trio.move_on_after(5, shield=True):
             await trio.sleep(0.1)
             state = "a closed" if database.fileno() == -1 else "an open"
             print("ROLLBACK on", state, "connection")

@@ -15,7 +15,7 @@ async def request(close):
 async def main():
     closed = asyncio.Event()
     await asyncio.wait([asyncio.create_task(request(closed.set))])
-    await asyncio.wait([asyncio.create_task(closed.wait())], timeout=1)
+    await asyncio.wait([asyncio.create_task(closed.wait())], timeout=2)
     print("closed, because it was idle" if closed.is_set() else "still open")
 
 

@@ -14,7 +14,7 @@ class Credit:
 async def main():
     window = trio.Semaphore(14)
     ours, library = Credit(), Credit()  # each of them holds seven messages back
-    with trio.move_on_after(1):
+    with trio.move_on_after(2):
         for number in range(101):
             await window.acquire()
             (ours if number % 2 else library).add(window)

@@ -15,9 +15,9 @@ async def call(window, busy):
 
 async def main():
     window = trio.Semaphore(4)  # how many messages may be on their way, to all calls
-    with trio.move_on_after(0.5):
+    with trio.move_on_after(1):
         await call(window, busy=60)
-    with trio.move_on_after(0.5) as limit:
+    with trio.move_on_after(2) as limit:
         await call(window, busy=0)
     print("the next call", "waits for the window" if limit.cancelled_caught else "goes on")
 

@@ -13,10 +13,10 @@ async def call(window, busy):
 async def main():
     window = asyncio.Semaphore(4)  # how many messages may be on their way, to all calls
     task = asyncio.create_task(call(window, busy=60))
-    await asyncio.wait([task], timeout=0.5)
+    await asyncio.wait([task], timeout=1)
     task.cancel()
     task = asyncio.create_task(call(window, busy=0))
-    await asyncio.wait([task], timeout=0.5)
+    await asyncio.wait([task], timeout=2)
     print("the next call", "goes on" if task.done() else "waits for the window")
 
 

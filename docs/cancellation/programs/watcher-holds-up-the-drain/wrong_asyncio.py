@@ -10,7 +10,7 @@ async def watch(draining):
 async def main():
     draining = asyncio.Event()
     try:
-        async with asyncio.timeout(0.5), asyncio.TaskGroup() as calls:
+        async with asyncio.timeout(2), asyncio.TaskGroup() as calls:
             calls.create_task(watch(draining))  # its client stays as long as it is answered
             calls.create_task(asyncio.sleep(0))  # a call that is nearly complete
             draining.set()  # no new calls, and wait for those in progress

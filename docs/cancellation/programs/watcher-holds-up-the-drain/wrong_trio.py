@@ -9,7 +9,7 @@ async def watch(draining):
 
 async def main():
     draining = trio.Event()
-    with trio.move_on_after(0.5) as grace:
+    with trio.move_on_after(2) as grace:
         async with trio.open_nursery() as calls:
             calls.start_soon(watch, draining)  # its client stays as long as it is answered
             calls.start_soon(trio.sleep, 0)  # a call that is nearly complete
