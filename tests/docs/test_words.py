@@ -10,10 +10,6 @@ import pytest
 
 from tests.docs.words import CODE, DOCUMENTS, ROOT, count, phrases_in, searched
 
-#: Files that still have such phrases. Take one out when it has none.
-PHRASES_NOT_YET = frozenset({"docs/cancellation.md"})
-#: Files that are left out of the rates. Take one out when the rates hold with it.
-RATES_NOT_YET: frozenset[str] = frozenset()
 GROUPS = pytest.mark.parametrize("paths", [CODE, DOCUMENTS], ids=["code", "documents"])
 
 
@@ -23,30 +19,13 @@ def _name(path: Path) -> str:
 
 def test_phrases_are_in_no_file() -> None:
     found = {_name(path): phrases_in(path) for path in searched()}
-    found = {name: phrases for name, phrases in found.items() if phrases}
-    assert {name: found[name] for name in found.keys() - PHRASES_NOT_YET} == {}
-    assert PHRASES_NOT_YET - found.keys() == set(), "take these out of PHRASES_NOT_YET"
+    assert {name: phrases for name, phrases in found.items() if phrases} == {}
 
 
 @GROUPS
 def test_text_gives_reasons_and_few_relative_pronouns(paths: tuple[Path, ...]) -> None:
-    rewritten = count(path for path in paths if _name(path) not in RATES_NOT_YET)
-    assert rewritten.is_plain, f"{rewritten}; python -m tests.docs.words lists the files"
-
-
-@GROUPS
-def test_no_file_is_left_out_without_need(paths: tuple[Path, ...]) -> None:
-    total = count(path for path in paths if _name(path) not in RATES_NOT_YET)
-    done: list[str] = []
-    for path in sorted(path for path in paths if _name(path) in RATES_NOT_YET):
-        if (with_it := total + count([path])).is_plain:
-            total = with_it
-            done.append(_name(path))
-    assert done == [], "take these out of RATES_NOT_YET"
-
-
-def test_files_that_are_left_out_exist() -> None:
-    assert {_name(path) for path in (*CODE, *DOCUMENTS)} >= RATES_NOT_YET
+    counted = count(paths)
+    assert counted.is_plain, f"{counted}; python -m tests.docs.words lists the files"
 
 
 @pytest.mark.parametrize(

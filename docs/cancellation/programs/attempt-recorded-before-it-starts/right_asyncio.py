@@ -1,0 +1,25 @@
+# prints: the second call gets a connection
+import asyncio
+
+
+async def connected(attempts, tasks):
+    if not attempts:
+        attempt = asyncio.Queue()
+        tasks.create_task(attempt.put("a connection"))
+        attempts.append(attempt)  # nothing can fail any more
+    return await attempts[0].get()
+
+
+async def main():
+    attempts, outcome = [], "nothing, because nobody makes the attempt"
+    try:
+        await connected(attempts, None)  # a mistake: there is no task group yet
+    except AttributeError:
+        async with asyncio.TaskGroup() as tasks:
+            second = asyncio.create_task(connected(attempts, tasks))
+            if (await asyncio.wait([second], timeout=2))[0]:
+                outcome = second.result()
+    print("the second call gets", outcome)
+
+
+asyncio.run(main())

@@ -1,0 +1,17 @@
+# prints: the deadline stopped the write
+import os
+import threading
+
+import trio
+
+
+async def main():
+    read_end, write_end = os.pipe()  # what reads it has stopped, and goes on after a second
+    threading.Timer(1, os.read, [read_end, 1_000_000]).start()
+    with trio.move_on_after(0.1) as limit:
+        write = trio.to_thread.run_sync
+        await write(os.write, write_end, bytes(100_000), abandon_on_cancel=True)
+    print("the deadline", "stopped" if limit.cancelled_caught else "did not stop", "the write")
+
+
+trio.run(main)

@@ -1,0 +1,21 @@
+# prints: 0 calls were reset at once
+import asyncio
+
+
+async def call(number, resets):
+    try:
+        await asyncio.sleep(60)
+    finally:
+        resets.add(number)
+
+
+async def main():
+    resets = set()
+    tasks = [asyncio.create_task(call(number, resets)) for number in range(16)]
+    await asyncio.sleep(0)
+    for number, task in enumerate(tasks):  # sixteen browsers leave
+        task.cancel()  # the call is reset when it is the turn of its task
+    print(len(resets), "calls were reset at once")
+
+
+asyncio.run(main())

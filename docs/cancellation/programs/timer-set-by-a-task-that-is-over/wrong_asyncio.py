@@ -1,0 +1,23 @@
+# prints: still open
+import asyncio
+
+
+async def restart(close):
+    await asyncio.sleep(0)  # for example, a lock
+    asyncio.get_running_loop().call_later(0.1, close)
+
+
+async def request(close):
+    asyncio.current_task().cancel()  # the answer is complete, so the framework ends this task
+    await restart(close)
+    await asyncio.sleep(0)
+
+
+async def main():
+    closed = asyncio.Event()
+    await asyncio.wait([asyncio.create_task(request(closed.set))])
+    await asyncio.wait([asyncio.create_task(closed.wait())], timeout=2)
+    print("closed, because it was idle" if closed.is_set() else "still open")
+
+
+asyncio.run(main())
