@@ -3,15 +3,16 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
 import anyio
 import pytest
+from grpclib.client import StreamUnaryMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Status
-from grpclib.exceptions import StreamTerminatedError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import DeadlineExceededError, TerminatedError
 from grpclib_anyio.client import Channel
@@ -19,9 +20,11 @@ from grpclib_anyio.testing import ChannelOver
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived, StreamReset
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse
+from harness.conversation import ConversationStub, Line
 from harness.peer import (
     BOTH,
     NOTHING,
+    UNARY,
     Call,
     Network,
     Raw,
@@ -523,6 +526,110 @@ async def test_ending_of_a_call(name: str) -> None:
         assert call.error is not None
         assert (call.error.status, call.error.message) == (ending.status, ending.message)
         await completes(network, channel)
+
+
+def unary(channel: Channel) -> Awaitable[object]:
+    return UnaryUnaryMethod(channel, UNARY, bytes, bytes)(b"request")
+
+
+def client_streaming(channel: Channel) -> Awaitable[object]:
+    return StreamUnaryMethod(channel, UNARY, bytes, bytes)([b"one", b"two"])
+
+
+def betterproto_unary(channel: Channel) -> Awaitable[object]:
+    return ConversationStub(channel).ask(Line("hi"))
+
+
+def betterproto_client_streaming(channel: Channel) -> Awaitable[object]:
+    return ConversationStub(channel).tell([Line("hi")])
+
+
+async def unary_in_batches(channel: Channel) -> None:
+    async with channel.request(UNARY, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
+        await stream.send_message(b"request")
+        while await stream.recv_messages():
+            pass
+
+
+async def unary_without_a_look(channel: Channel) -> None:
+    async with channel.request(UNARY, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
+        await stream.send_message(b"request")
+
+
+UNARY_CALLS = [
+    unary,
+    client_streaming,
+    betterproto_unary,
+    betterproto_client_streaming,
+    unary_in_batches,
+    unary_without_a_look,
+]
+
+
+def answer_with(*messages: bytes, status: int = 0) -> Callable[[ScriptedPeer, int], object]:
+    def act(peer: ScriptedPeer, stream_id: int) -> None:
+        peer.queue_headers(stream_id)
+        peer.queue_messages(stream_id, *messages)
+        peer.queue_trailers(stream_id, status)
+
+    return act
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make_call", UNARY_CALLS)
+@pytest.mark.parametrize(
+    ("act", "status", "message"),
+    [
+        (answer_with(), Status.UNIMPLEMENTED, "The peer answered with no message where one is due"),
+        (
+            trailers_only((":status", "200"), GRPC, ("grpc-status", "0")),
+            Status.UNIMPLEMENTED,
+            "The peer answered with no message where one is due",
+        ),
+        (
+            answer_with(b"", b""),
+            Status.UNIMPLEMENTED,
+            "The peer answered with several messages where one is due",
+        ),
+        (answer_with(status=5), Status.NOT_FOUND, None),
+        (answer_with(b"", status=5), Status.NOT_FOUND, None),
+    ],
+    ids=["none", "trailers-only", "two", "none-and-an-error", "one-and-an-error"],
+)
+async def test_unary_answer_that_is_not_one_message(
+    make_call: Callable[[Channel], Awaitable[object]],
+    act: Callable[[ScriptedPeer, int], object],
+    status: Status,
+    message: str | None,
+) -> None:
+    """By gRPC's document of status codes, and never an error that is not gRPC's."""
+    network = Network()
+    async with channel_to(network) as channel:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer_next, network, act)
+            with pytest.raises(GRPCError) as raised:
+                await make_call(channel)
+        assert (raised.value.status, raised.value.message) == (status, message)
+        await completes(network, channel)
+
+
+async def answer_next(network: Network, act: Callable[[ScriptedPeer, int], object]) -> None:
+    peer, stream_id = await network.accept()
+    act(peer, stream_id)
+    await peer.flush()
+
+
+@pytest.mark.anyio
+async def test_unary_answer_without_an_end_is_not_read_to_its_end() -> None:
+    """The second message ends the call, and the peer is told to stop."""
+    network = Network()
+    async with channel_to(network) as channel:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer, network, b"one", b"two")
+            with pytest.raises(GRPCError, match="several messages"):
+                await unary_without_a_look(channel)
+        await network.peer.settle()
+        assert network.peer.resets(1) == CANCEL
 
 
 @pytest.mark.anyio
