@@ -3,6 +3,7 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from grpclib.client import StreamUnaryMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.metadata import Deadline
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import DeadlineExceededError, TerminatedError
 from grpclib_anyio.client import Channel
@@ -387,6 +389,69 @@ async def test_deadline_that_has_passed_already(autojump_clock: MockClock) -> No
         call = Call(channel, timeout=0)
         await call.run()
     assert call.status is Status.DEADLINE_EXCEEDED
+    assert network.peers == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("seconds", "header"),
+    [
+        (math.inf, None),
+        (1e300, None),
+        (10**400, None),
+        (99_999_999 * 3_600 + 1, None),
+        (99_999_999 * 3_600, "99999999H"),
+        (1e9, "16666667M"),
+    ],
+    ids=["inf", "1e300", "too large for a float", "a second too much", "the longest", "1e9"],
+)
+async def test_timeouts_beyond_what_can_be_said(seconds: float, header: str | None) -> None:
+    """A timeout that the header has no digits for is no deadline, for the server nor for us."""
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel, timeout=seconds)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            await anyio.wait_all_tasks_blocked()
+            event = await network.peer.expect(RequestReceived)
+            assert fields_of(event).get("grpc-timeout") == header
+            await network.peer.respond(event.stream_id, b"one", end=True)
+        assert (call.received, call.error) == ([b"one"], None)
+
+
+@pytest.mark.anyio
+async def test_the_sooner_of_an_endless_timeout_and_a_deadline_counts() -> None:
+    network = Network()
+    async with channel_to(network) as channel:
+        call = channel.request(
+            UNARY, STREAM_STREAM, bytes, bytes, timeout=math.inf, deadline=Deadline.from_timeout(-1)
+        )
+        with pytest.raises(DeadlineExceededError):
+            async with call:
+                await call.send_message(b"request")
+    assert network.peers == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "seconds", [-1, -1e300, -math.inf, -(10**400)], ids=["-1", "-1e300", "-inf", "large"]
+)
+async def test_negative_timeouts_have_passed_already(seconds: float) -> None:
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel, timeout=seconds)
+        await call.run()
+    assert call.status is Status.DEADLINE_EXCEEDED
+    assert network.peers == []
+
+
+@pytest.mark.anyio
+async def test_timeout_that_is_not_a_number_is_refused() -> None:
+    """By words, where the caller has written it: such a deadline would neither pass nor not."""
+    network = Network()
+    async with channel_to(network) as channel:
+        with pytest.raises(ValueError, match="timeout is not a number"):
+            Call(channel, timeout=math.nan).open()
     assert network.peers == []
 
 
