@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
 from h2.errors import ErrorCodes
 from h2.events import StreamReset
 from h2.settings import SettingCodes
@@ -35,6 +35,7 @@ from harness.peer import (
 )
 
 Handling = Stream[bytes, bytes]
+STREAMED = Cardinality.UNARY_STREAM
 
 HEADER_LIST_SIZE = 1024
 #: RFC 9113 § 6.5.2: what a field counts beside its octets.
@@ -57,6 +58,53 @@ async def echoes(peer: ScriptedPeer) -> None:
     await peer.settle()
     assert peer.data(stream_id) == framed(b"hello")
     assert peer.ends(stream_id)
+
+
+# -- header tables --------------------------------------------------------------------------------
+
+#: Bytes of the encoder's table at most, which is what a peer has before it says anything.
+TABLE_SIZE = 4_096
+ANY_TABLE_SIZE: dict[SettingCodes, int] = {SettingCodes.HEADER_TABLE_SIZE: 2**32 - 1}
+
+
+def table_size_of(peer: ScriptedPeer) -> int:
+    """Count what the peer has to hold of our headers (RFC 7541 § 4.1)."""
+    entries = peer.h2.decoder.header_table.dynamic_entries
+    return sum(len(name) + len(value) + FIELD_OVERHEAD for name, value in entries)
+
+
+@pytest.mark.trio
+async def test_responses_do_not_fill_a_table_that_a_client_allows_to_be_endless() -> None:
+    """Each of 200 responses brings a header that no other has: 20 kB of them."""
+    number = 0
+
+    async def answer(stream: Handling) -> None:
+        nonlocal number
+        number += 1
+        stream.set_trailing_metadata({"x-number": f"{number:060}"})
+        await echo(stream)
+
+    async with serving(both=answer) as service:
+        peer = await service.connect(settings=ANY_TABLE_SIZE)
+        for _ in range(200):
+            await echoes(peer)
+            assert table_size_of(peer) <= TABLE_SIZE
+
+
+@pytest.mark.trio
+async def test_requests_do_not_fill_a_table_that_a_server_allows_to_be_endless() -> None:
+    network = Network(settings=ANY_TABLE_SIZE)
+    async with channel_to(network) as channel:
+        await completes(network, channel)
+        for number in range(200):
+            call = channel.request(
+                STREAM, STREAMED, bytes, bytes, metadata={"x-number": f"{number:060}"}
+            )
+            async with call:
+                await call.send_request()
+                await network.peer.settle()
+                await call.cancel()
+            assert table_size_of(network.peer) <= TABLE_SIZE
 
 
 # -- header lists ---------------------------------------------------------------------------------

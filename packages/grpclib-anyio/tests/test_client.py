@@ -3,15 +3,18 @@
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
-from collections.abc import AsyncGenerator, Callable
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import cast
 
 import anyio
 import pytest
+from grpclib.client import StreamUnaryMethod, UnaryUnaryMethod
 from grpclib.const import Cardinality, Status
-from grpclib.exceptions import StreamTerminatedError
+from grpclib.exceptions import GRPCError, StreamTerminatedError
+from grpclib.metadata import Deadline
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived, StreamReset
 from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
@@ -22,9 +25,11 @@ from grpclib_anyio._base.errors import DeadlineExceededError, TerminatedError
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelOver
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse
+from harness.conversation import ConversationStub, Line
 from harness.peer import (
     BOTH,
     NOTHING,
+    UNARY,
     Call,
     Network,
     Raw,
@@ -388,6 +393,69 @@ async def test_deadline_that_has_passed_already(autojump_clock: MockClock) -> No
     assert network.peers == []
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("seconds", "header"),
+    [
+        (math.inf, None),
+        (1e300, None),
+        (10**400, None),
+        (99_999_999 * 3_600 + 1, None),
+        (99_999_999 * 3_600, "99999999H"),
+        (1e9, "16666667M"),
+    ],
+    ids=["inf", "1e300", "too large for a float", "a second too much", "the longest", "1e9"],
+)
+async def test_timeouts_beyond_what_can_be_said(seconds: float, header: str | None) -> None:
+    """A timeout that the header has no digits for is no deadline, for the server nor for us."""
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel, timeout=seconds)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            await anyio.wait_all_tasks_blocked()
+            event = await network.peer.expect(RequestReceived)
+            assert fields_of(event).get("grpc-timeout") == header
+            await network.peer.respond(event.stream_id, b"one", end=True)
+        assert (call.received, call.error) == ([b"one"], None)
+
+
+@pytest.mark.anyio
+async def test_the_sooner_of_an_endless_timeout_and_a_deadline_counts() -> None:
+    network = Network()
+    async with channel_to(network) as channel:
+        call = channel.request(
+            UNARY, STREAM_STREAM, bytes, bytes, timeout=math.inf, deadline=Deadline.from_timeout(-1)
+        )
+        with pytest.raises(DeadlineExceededError):
+            async with call:
+                await call.send_message(b"request")
+    assert network.peers == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "seconds", [-1, -1e300, -math.inf, -(10**400)], ids=["-1", "-1e300", "-inf", "large"]
+)
+async def test_negative_timeouts_have_passed_already(seconds: float) -> None:
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel, timeout=seconds)
+        await call.run()
+    assert call.status is Status.DEADLINE_EXCEEDED
+    assert network.peers == []
+
+
+@pytest.mark.anyio
+async def test_timeout_that_is_not_a_number_is_refused() -> None:
+    """By words, where the caller has written it: such a deadline would neither pass nor not."""
+    network = Network()
+    async with channel_to(network) as channel:
+        with pytest.raises(ValueError, match="timeout is not a number"):
+            Call(channel, timeout=math.nan).open()
+    assert network.peers == []
+
+
 @pytest.mark.trio
 @pytest.mark.parametrize("order", ORDERS)
 async def test_deadline_and_reset_at_one_instant(mock_clock: MockClock, order: str) -> None:
@@ -524,6 +592,110 @@ async def test_ending_of_a_call(name: str) -> None:
         assert call.error is not None
         assert (call.error.status, call.error.message) == (ending.status, ending.message)
         await completes(network, channel)
+
+
+def unary(channel: Channel) -> Awaitable[object]:
+    return UnaryUnaryMethod(channel, UNARY, bytes, bytes)(b"request")
+
+
+def client_streaming(channel: Channel) -> Awaitable[object]:
+    return StreamUnaryMethod(channel, UNARY, bytes, bytes)([b"one", b"two"])
+
+
+def betterproto_unary(channel: Channel) -> Awaitable[object]:
+    return ConversationStub(channel).ask(Line("hi"))
+
+
+def betterproto_client_streaming(channel: Channel) -> Awaitable[object]:
+    return ConversationStub(channel).tell([Line("hi")])
+
+
+async def unary_in_batches(channel: Channel) -> None:
+    async with channel.request(UNARY, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
+        await stream.send_message(b"request")
+        while await stream.recv_messages():
+            pass
+
+
+async def unary_without_a_look(channel: Channel) -> None:
+    async with channel.request(UNARY, Cardinality.UNARY_UNARY, bytes, bytes) as stream:
+        await stream.send_message(b"request")
+
+
+UNARY_CALLS = [
+    unary,
+    client_streaming,
+    betterproto_unary,
+    betterproto_client_streaming,
+    unary_in_batches,
+    unary_without_a_look,
+]
+
+
+def answer_with(*messages: bytes, status: int = 0) -> Callable[[ScriptedPeer, int], object]:
+    def act(peer: ScriptedPeer, stream_id: int) -> None:
+        peer.queue_headers(stream_id)
+        peer.queue_messages(stream_id, *messages)
+        peer.queue_trailers(stream_id, status)
+
+    return act
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("make_call", UNARY_CALLS)
+@pytest.mark.parametrize(
+    ("act", "status", "message"),
+    [
+        (answer_with(), Status.UNIMPLEMENTED, "The peer answered with no message where one is due"),
+        (
+            trailers_only((":status", "200"), GRPC, ("grpc-status", "0")),
+            Status.UNIMPLEMENTED,
+            "The peer answered with no message where one is due",
+        ),
+        (
+            answer_with(b"", b""),
+            Status.UNIMPLEMENTED,
+            "The peer answered with several messages where one is due",
+        ),
+        (answer_with(status=5), Status.NOT_FOUND, None),
+        (answer_with(b"", status=5), Status.NOT_FOUND, None),
+    ],
+    ids=["none", "trailers-only", "two", "none-and-an-error", "one-and-an-error"],
+)
+async def test_unary_answer_that_is_not_one_message(
+    make_call: Callable[[Channel], Awaitable[object]],
+    act: Callable[[ScriptedPeer, int], object],
+    status: Status,
+    message: str | None,
+) -> None:
+    """By gRPC's document of status codes, and never an error that is not gRPC's."""
+    network = Network()
+    async with channel_to(network) as channel:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer_next, network, act)
+            with pytest.raises(GRPCError) as raised:
+                await make_call(channel)
+        assert (raised.value.status, raised.value.message) == (status, message)
+        await completes(network, channel)
+
+
+async def answer_next(network: Network, act: Callable[[ScriptedPeer, int], object]) -> None:
+    peer, stream_id = await network.accept()
+    act(peer, stream_id)
+    await peer.flush()
+
+
+@pytest.mark.anyio
+async def test_unary_answer_without_an_end_is_not_read_to_its_end() -> None:
+    """The second message ends the call, and the peer is told to stop."""
+    network = Network()
+    async with channel_to(network) as channel:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer, network, b"one", b"two")
+            with pytest.raises(GRPCError, match="several messages"):
+                await unary_without_a_look(channel)
+        await network.peer.settle()
+        assert network.peer.resets(1) == CANCEL
 
 
 @pytest.mark.anyio

@@ -18,6 +18,8 @@ CALL: Headers = [
     ("grpc-timeout", "180S"),
     ("traceparent", "00-" + 32 * "a"),
 ]
+#: The largest size of a table that a peer can allow.
+UNBOUNDED = 2**32 - 1
 HEADER = st.one_of(
     st.sampled_from(CALL),
     st.tuples(
@@ -26,7 +28,8 @@ HEADER = st.one_of(
     ),
 )
 STEPS = st.lists(
-    st.one_of(st.lists(HEADER, max_size=6), st.sampled_from((0, 40, 100, 4_096))), max_size=30
+    st.one_of(st.lists(HEADER, max_size=6), st.sampled_from((0, 40, 100, 4_096, UNBOUNDED))),
+    max_size=30,
 )
 
 
@@ -48,6 +51,7 @@ def test_what_is_encoded_means_the_same_to_hpack(steps: list[Headers | int]) -> 
         else:
             block = encoder.encode(step)
             assert pairs(decoded(decoder, block)) == step
+            assert decoder.header_table_size <= 4_096
             assert list(encoder.header_table.dynamic_entries) == list(
                 decoder.header_table.dynamic_entries
             )
@@ -59,11 +63,47 @@ def test_what_hpack_encodes_means_the_same_here(steps: list[Headers | int]) -> N
     encoder, decoder, model = Encoder(), HeaderDecoder(), Decoder()
     for step in steps:
         if isinstance(step, int):
-            encoder.header_table_size = step
+            encoder.header_table_size = min(step, 4_096)  # what the decoders allow
+            encoder.header_table.resized = True  # hpack forgets that it was, if it is told twice
         else:
             for _ in range(3):
                 block = encoder.encode(step)
                 assert decoded(decoder, block) == decoded(model, block)
+
+
+def size_updates(block: bytes) -> list[int]:
+    """Return the sizes of the table that a block begins with; all of those here need a byte."""
+    sizes: list[int] = []
+    while block and block[0] & 0xE0 == 0x20:
+        sizes.append(block[0] & 0x1F)
+        block = block[1:]
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("changes", "announced"),
+    [
+        ((16,), [16]),
+        ((16, 16), [16]),
+        ((16, 8, 24, 12), [8, 12]),
+        ((16, 8), [8]),
+        ((8, 16), [8, 16]),
+        ((8, 16, 8), [8]),
+        ((4_096,), []),
+        ((UNBOUNDED,), []),
+        ((UNBOUNDED, 16), [16]),
+    ],
+    ids=str,
+)
+def test_changes_of_the_size_are_announced_by_two_updates_at_most(
+    changes: tuple[int, ...], announced: list[int]
+) -> None:
+    """The smallest and the last (RFC 7541 § 4.2), once, and nothing if nothing has changed."""
+    encoder = HeaderEncoder()
+    for size in changes:
+        encoder.header_table_size = size
+    assert size_updates(encoder.encode(CALL)) == announced
+    assert size_updates(encoder.encode(CALL)) == []
 
 
 def test_second_call_is_written_in_numbers_but_for_what_is_new() -> None:

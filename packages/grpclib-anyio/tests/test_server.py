@@ -32,6 +32,8 @@ from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server, Stream
 from grpclib_anyio.testing import ChannelFor, memory_pair
 from harness.ai import AiServiceBase, AiServiceStub, GenerateRequest, GenerateResponse
+from harness.conversation import ConversationBase, Line
+from harness.handlers import LISTEN
 from harness.peer import (
     BOTH,
     STREAM,
@@ -49,6 +51,14 @@ from harness.scheduling import ORDERS, in_order
 
 Handling = Stream[bytes, bytes]
 KIB = 1024
+ASK = "/conversation.Conversation/Ask"
+REQUEST = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "test"),
+    ("te", "trailers"),
+    ("content-type", "application/grpc"),
+]
 
 
 async def echo(stream: Handling) -> None:
@@ -514,6 +524,66 @@ async def test_malformed_header(header: tuple[str, str]) -> None:
         await peer.request(STREAM, b"request", extra=(header,))
         assert (await status_of(peer))[0] == 13
         await still_serves(peer)
+
+
+class Recited(ConversationBase):
+    """A generated service that needs what it is given."""
+
+    async def ask(self, line: Line) -> Line:
+        return Line(line.text)
+
+    async def listen(self, line: Line) -> AsyncIterator[Line]:
+        yield Line(line.text)
+
+
+async def read_all(stream: Handling) -> None:
+    """Ask for more than the one message that there is."""
+    while (message := await stream.recv_message()) is not None:
+        await stream.send_message(message)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", [ASK, LISTEN, UNARY, STREAM])
+@pytest.mark.parametrize("ends_by", ["headers", "empty data"])
+async def test_unary_request_without_a_message(
+    path: str, ends_by: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The status of gRPC's document, and one line in the log, without a traceback."""
+    near, far = memory_pair()
+    server = Server([Recited(), Methods(unary=read_all, stream=read_all, both=echo)], codec=Raw())
+    peer = ScriptedPeer(far, client_side=True)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+        await peer.start()
+        if ends_by == "headers":
+            peer.h2.send_headers(1, [*REQUEST[:2], (":path", path), *REQUEST[2:]], end_stream=True)
+            await peer.flush()
+        else:
+            await peer.request(path, end=True)
+        message = "The request has no message where one is due"
+        assert await status_of(peer) == (12, message)
+        await still_serves(peer)
+        far.close()
+    lines = [(record.getMessage(), record.exc_info) for record in caplog.records]
+    assert lines == [(f"A request for {path} has no message where one is due", None)]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("path", [UNARY, STREAM])
+async def test_unary_request_of_two_messages(path: str) -> None:
+    """Noticed by a handler that looks for the second."""
+    async with served(unary=read_all, stream=read_all, both=echo) as peer:
+        await peer.request(path, b"one", b"two")
+        assert await status_of(peer) == (12, "The request has several messages where one is due")
+        await still_serves(peer)
+
+
+@pytest.mark.anyio
+async def test_streaming_request_without_a_message() -> None:
+    """Which is a request like any other."""
+    async with served(both=echo) as peer:
+        await peer.request(BOTH)
+        assert await status_of(peer) == (0, None)
 
 
 @pytest.mark.anyio

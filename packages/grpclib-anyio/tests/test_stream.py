@@ -230,7 +230,7 @@ async def test_many_small_messages_in_one_frame() -> None:
 
 @pytest.mark.anyio
 async def test_response_without_messages() -> None:
-    """A unary call that succeeds with nothing to show: the caller's business, not a hang."""
+    """A unary call that succeeds with nothing to show: an error of gRPC's, not a hang."""
     network = Network()
     async with channel_to(network) as channel:
         call = Call(channel, cardinality=Cardinality.UNARY_UNARY)
@@ -238,4 +238,4 @@ async def test_response_without_messages() -> None:
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             await peer.respond(stream_id, end=True)
-        assert (call.received, call.error) == ([], None)
+        assert (call.received, call.status) == ([], Status.UNIMPLEMENTED)

@@ -233,7 +233,7 @@ async def test_answer_without_a_message() -> None:
         async def call() -> None:
             with pytest.raises(GRPCError) as caught:
                 await stub_on(channel).tell([])
-            assert caught.value.status is Status.INTERNAL
+            assert caught.value.status is Status.UNIMPLEMENTED
 
         tasks.start_soon(call)
         peer, stream_id = await network.accept()

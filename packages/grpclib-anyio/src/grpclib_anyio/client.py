@@ -6,6 +6,7 @@ trio and on asyncio.
 
 import ssl as ssl_module
 from ipaddress import AddressValueError, IPv6Address
+from math import inf, isnan
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -29,6 +30,7 @@ from multidict import MultiDict
 
 from grpclib_anyio._base.config import for_client
 from grpclib_anyio._base.errors import GRPCError
+from grpclib_anyio._base.headers import MAX_TIMEOUT
 from grpclib_anyio._base.trio_io import current_time
 from grpclib_anyio._call.client import Client, Stream
 from grpclib_anyio._channel.address import Address
@@ -162,8 +164,13 @@ class Channel(_GrpclibChannel):
     ) -> Stream[_SendType, _RecvType]:
         """Prepare a call of the method ``name`` (``/package.Service/Method``).
 
-        ``timeout`` is in seconds from now; the sooner of it and ``deadline`` counts. Nothing is
-        sent before the first message.
+        ``timeout`` is in seconds from now; the sooner of it and ``deadline`` counts. More than the
+        11,000 years that gRPC can say, such as ``math.inf``, is no deadline. Nothing is sent before
+        the first message.
+
+        Raises:
+            ValueError: ``timeout`` is NaN.
+
         """
         return Stream(
             self._client,
@@ -190,10 +197,24 @@ class Channel(_GrpclibChannel):
 
 
 def _earliest(timeout: float | None, deadline: Deadline | None) -> float | None:
-    remaining = [] if timeout is None else [timeout]
+    """Return the sooner of the two on the loop's clock, or None if it cannot be said on the wire.
+
+    Infinity, for example, is no deadline.
+
+    Raises:
+        ValueError: ``timeout`` is not a number.
+
+    """
+    remaining = inf if timeout is None else timeout
     if deadline is not None:
-        remaining.append(deadline.time_remaining())
-    return current_time() + min(remaining) if remaining else None
+        remaining = min(remaining, deadline.time_remaining())
+    if remaining > MAX_TIMEOUT:
+        return None
+    if remaining <= 0:
+        return current_time()
+    if isnan(remaining):
+        raise ValueError("timeout is not a number")
+    return current_time() + remaining
 
 
 def _authority(address: Address) -> str:

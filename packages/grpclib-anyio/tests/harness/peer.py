@@ -385,10 +385,16 @@ class Service:
         self.peers: list[ScriptedPeer] = []
         self._tasks = tasks
 
-    async def connect(self, *, reads: bool = True, buffer_size: int = 65_536) -> ScriptedPeer:
+    async def connect(
+        self,
+        *,
+        settings: PeerSettings | None = None,
+        reads: bool = True,
+        buffer_size: int = 65_536,
+    ) -> ScriptedPeer:
         """Make one more connection; the server closes its end when it is done with it."""
         near, far = memory_pair(buffer_size)
-        peer = ScriptedPeer(far, client_side=True, reads=reads)
+        peer = ScriptedPeer(far, client_side=True, settings=settings, reads=reads)
         self.peers.append(peer)
         self._tasks.start_soon(self.server.serve_connection, near)
         await peer.start()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "MAX_TIMEOUT",
     "Headers",
     "Metadata",
     "content_type",
@@ -39,6 +40,8 @@ _NANOSECONDS_OF_UNIT = {
     "M": 60_000_000_000,
     "H": 3_600_000_000_000,
 }
+#: Seconds, the longest timeout that can be said: 99,999,999 hours.
+MAX_TIMEOUT = _MAX_TIMEOUT_VALUE * 3_600
 
 
 def encode_timeout(seconds: float) -> str:

@@ -127,6 +127,9 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         self._metadata = metadata
         # grpclib's namedtuple has no types.
         self._client_streaming: bool = cast("Any", cardinality).client_streaming
+        self._server_streaming: bool = cast("Any", cardinality).server_streaming
+        #: Of a unary response, which has to have one.
+        self._messages_received = 0
         self._send_type = send_type
         self._recv_type = recv_type
         self._deadline = deadline
@@ -241,6 +244,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         data = await self._stream.receive()
         if data is None:
             return None
+        if not self._server_streaming:
+            self._count_message()
         (message,) = await self._dispatch.recv_message(self._decode_message(data))
         return cast("_RecvType", message)
 
@@ -258,6 +263,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         messages: list[_RecvType] = []
         try:
             for data in await self._stream.receive_several(limit):
+                if not self._server_streaming:
+                    self._count_message()
                 (message,) = await self._dispatch.recv_message(self._decode_message(data))
                 messages.append(cast("_RecvType", message))
         except GRPCError as error:
@@ -274,6 +281,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             raise ProtocolError("Initial metadata was not received")
         if self.trailing_metadata is not None:
             return
+        while not self._server_streaming and await self._stream.receive() is not None:
+            self._count_message()
         await self._receive_status(await self._stream.receive_trailers())
 
     # -- inside ---------------------------------------------------------------------------------
@@ -415,6 +424,11 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     # -- the response -----------------------------------------------------------------------------
 
+    def _count_message(self) -> None:
+        self._messages_received += 1
+        if self._messages_received > 1:
+            raise _not_one_message("several messages")
+
     def _decode_message(self, data: bytes) -> _RecvType:
         try:
             return cast("_RecvType", self._codec.decode(data, self._recv_type))
@@ -427,6 +441,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             read_metadata(trailers), status=status, status_message=message, status_details=details
         )
         self._raise_status(status, message, details)
+        if not (self._server_streaming or self._messages_received):
+            raise _not_one_message("no message")
 
     def _raise_early_status(self) -> None:
         """Prefer what the server said to how it ended the stream after it had spoken."""
@@ -449,6 +465,12 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
 
     def _is_late(self) -> bool:
         return self._deadline is not None and current_time() >= self._deadline
+
+
+def _not_one_message(seen: str) -> GRPCError:
+    """Return the error of a unary response that is not unary (gRPC statuscodes document)."""
+    text = f"The peer answered with {seen} where one is due"
+    return GRPCError(Status.UNIMPLEMENTED, text)
 
 
 def _grpclib_deadline(deadline: float | None, now: float) -> Deadline | None:

@@ -134,7 +134,11 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         )
         self._services = services
         # grpclib's namedtuple has no types.
+        self._client_streaming: bool = cast("Any", method.cardinality).client_streaming
         self._server_streaming: bool = cast("Any", method.cardinality).server_streaming
+        self._path = fields.get(":path")
+        #: Of a unary request, which has to have one.
+        self._messages_received = 0
         self._recv_type = method.request_type
         self._send_type = method.reply_type
         self._dispatch = services.dispatch
@@ -149,10 +153,13 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         """Return the next message, or None when the client has sent its last.
 
         Raises:
-            GRPCError: INTERNAL, the message cannot be decoded.
+            GRPCError: INTERNAL, the message cannot be decoded; UNIMPLEMENTED, a unary request
+                has no message, or several.
 
         """
         data = await self._stream.receive()
+        if not self._client_streaming:
+            self._check_count(data)
         if data is None:
             return None
         (message,) = await self._dispatch.recv_message(self._decode(data))
@@ -283,6 +290,14 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self._end([*trailers, *encode_metadata(self._trailing_metadata)])
 
     # -- inside ---------------------------------------------------------------------------------
+
+    def _check_count(self, data: bytes | None) -> None:
+        """Raise ``GRPCError`` if a unary request is not unary (gRPC statuscodes document)."""
+        self._messages_received += data is not None
+        if self._messages_received != 1:
+            seen = "several messages" if self._messages_received else "no message"
+            _log.warning("A request for %s has %s where one is due", self._path, seen)
+            raise GRPCError(Status.UNIMPLEMENTED, f"The request has {seen} where one is due")
 
     def _decode(self, data: bytes) -> Any:
         try:

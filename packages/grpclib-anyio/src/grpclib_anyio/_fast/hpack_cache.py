@@ -13,6 +13,8 @@ All of it is forgotten whenever the table changes, because numbers count from it
 
 Headers with another value for each call are kept out of the table. There they would serve no
 call, move all numbers, and in the end drive out what serves every call.
+
+The table has a bound of ours. A peer may allow one of 4 GiB, which every response would fill.
 """
 
 from collections.abc import Iterable
@@ -28,6 +30,9 @@ _INDEXED = 0x80
 #: § 6.2.2: a header that is not to be put into it, its name in full.
 _WITHOUT_INDEXING = b"\0"
 _LENGTH_BITS = 7
+#: Bytes of the encoder's table at most, whatever the peer allows (§ 4.2 lets the encoder use less).
+#: It is the size that a peer has before it says anything, so that most need not be told of it.
+_MAX_TABLE_SIZE = 4_096
 _NEW_EACH_TIME = frozenset({"grpc-timeout", "traceparent"})
 #: Different blocks that are remembered; a bound, because a peer may think of many.
 _MAX_BLOCKS = 64
@@ -42,15 +47,32 @@ class HeaderEncoder(Encoder):
         #: What each header is encoded as, as long as the table stays as it is.
         self._known: dict[Any, bytes] = {}
 
-    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:  # noqa: FBT001, FBT002 - hpack's signature
-        """Encode pairs of strings, or what else hpack takes, in their order."""
-        if self.table_size_changes:
+    @property
+    def header_table_size(self) -> int:
+        """Bytes of headers that the table holds, each counted with 32 more (RFC 7541 § 4.1)."""
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, allowed: int) -> None:
+        """Let the table be as large as the peer allows, and as our own bound does.
+
+        The peer is told with the next block: of the smallest size that there was since the last
+        block, because that has driven headers out, and of the last one (§ 4.2). hpack would write
+        each of them, and forgets a change if the same size is set again.
+        """
+        size = min(allowed, _MAX_TABLE_SIZE)
+        if size != self.header_table.maxsize:
+            self.header_table.maxsize = size
+            self.table_size_changes = sorted({min([size, *self.table_size_changes]), size})
             self._known.clear()
-            # hpack forgets to say so when it is told the same size again.
-            self.header_table.resized = True
-            return super().encode(headers, huffman)
+
+    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:  # noqa: FBT001, FBT002, ARG002 - hpack's signature
+        """Encode pairs of strings, or of bytes, in their order."""
         known = self._known
-        return b"".join([known.get(header) or self._encode(header) for header in headers])
+        block = b"".join([known.get(header) or self._encode(header) for header in headers])
+        if self.table_size_changes:
+            return self._encode_table_size_change() + block
+        return block
 
     def _encode(self, header: tuple[str | bytes, str | bytes]) -> bytes:
         name, value = _to_bytes(header[0]), _to_bytes(header[1])

@@ -30,7 +30,7 @@ from typing import Any, Generic, TypeAlias, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import current_token
-from grpclib.const import Cardinality, Status
+from grpclib.const import Cardinality
 
 from grpclib_anyio._base.errors import GRPCError
 from grpclib_anyio._call.client import Stream
@@ -235,9 +235,7 @@ class _Helpers:
         kind = Cardinality.STREAM_UNARY
         call = self._call(route, kind, request_type, response_type, options)
         answer = _AnswerToMany(call, request_iterator)
-        message = await anext(answer, None)
-        if message is None:
-            raise GRPCError(Status.INTERNAL, "The peer sent no message")
+        message = await anext(answer)  # there is one: a call without it fails
         await anext(answer, None)  # the status
         return message
 
