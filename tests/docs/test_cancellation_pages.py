@@ -100,6 +100,7 @@ def test_index_is_up_to_date(path: Path, text: str) -> None:
         "Cancelled swallowed",
         "shield hangs on shutdown",
         "async generator ignored GeneratorExit",
+        "too_many_pings",
     ],
 )
 def test_index_answers_what_people_search_for(symptom: str) -> None:
