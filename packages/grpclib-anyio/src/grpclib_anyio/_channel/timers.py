@@ -43,7 +43,7 @@ class Timer:
 
 
 class Timers:
-    """All alarms of a channel, for :meth:`run` to ring in a task of the channel's."""
+    """All timers of a channel, for :meth:`run` to fire in a task of the channel."""
 
     def __init__(self) -> None:
         """Have none."""
