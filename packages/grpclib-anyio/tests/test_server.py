@@ -585,6 +585,57 @@ async def test_streaming_request_without_a_message() -> None:
         assert await status_of(peer) == (0, None)
 
 
+SECRET = "hunter2"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("authorization", f"Bearer {SECRET} "),
+        ("authorization", f"Bearer {SECRET}\0"),
+        (f"X-{SECRET}", "a"),
+        (f":{SECRET}", "a"),
+        (f"x:{SECRET}", "a"),
+        ("te", SECRET),
+        ("connection", SECRET),
+        ("content-length", SECRET),
+        ("host", SECRET),
+        ("authorization", f"Bearer {SECRET}"),
+        ("grpc-timeout", SECRET),
+        ("grpc-encoding", SECRET),
+        ("key-bin", SECRET + "!"),
+    ],
+    ids=ascii,
+)
+async def test_header_is_in_no_log(
+    header: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with it, and at every level; hpack would write each header at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    near, far = memory_pair()
+    server = Server([Methods(both=echo)], codec=Raw())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+        # hpack's encoder, which is the peer's, writes to the same log as ours.
+        preface = await request_bytes(header)
+        caplog.clear()
+        await far.send(preface)
+        await anyio.wait_all_tasks_blocked()
+        far.close()
+    assert SECRET not in caplog.text
+    assert SECRET not in repr([record.args for record in caplog.records])
+
+
+async def request_bytes(header: tuple[str, str]) -> bytes:
+    """Return what a client sends that makes a call with one more header."""
+    near, far = memory_pair()
+    peer = ScriptedPeer(far, client_side=True)
+    await peer.start()
+    await peer.request(BOTH, b"one", extra=(header,))
+    return near.receive_nowait()
+
+
 @pytest.mark.anyio
 async def test_longest_timeout_that_can_be_said() -> None:
     """99999999 hours are 11,000 years."""

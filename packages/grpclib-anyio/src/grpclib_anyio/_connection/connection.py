@@ -51,7 +51,7 @@ from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError, unavailable
 from grpclib_anyio._base.headers import Headers
 from grpclib_anyio._base.trio_io import current_time
-from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio._connection.http2 import Http2, without_values
 from grpclib_anyio._connection.keepalive import Pinger, Strikes
 from grpclib_anyio._connection.receiver import Receiver
 from grpclib_anyio._connection.sender import Sender
@@ -291,7 +291,7 @@ class Connection:
         """Fail all calls; h2 has queued a GOAWAY, which is sent as in :meth:`close`."""
         if self.streams.is_closed:
             return
-        _log.warning("%r: the peer broke the protocol: %s", self, error)
+        _log.warning("%r: the peer broke the protocol: %s", self, without_values(error))
         self._end(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
         self._scope.deadline = current_time() + self._config.close_timeout
 
