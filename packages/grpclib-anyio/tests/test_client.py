@@ -548,6 +548,21 @@ ENDINGS = {
         Status.UNKNOWN,
         "The peer answered with content type 'text/html'",
     ),
+    "long-http-status": Outcome(
+        trailers_only((":status", "9" * 5_000), GRPC),
+        Status.UNKNOWN,
+        f"The peer answered with HTTP status '{'9' * 100}…'",
+    ),
+    "long-content-type": Outcome(
+        trailers_only((":status", "200"), ("content-type", "x" * 60_000)),
+        Status.UNKNOWN,
+        f"The peer answered with content type '{'x' * 100}…'",
+    ),
+    "long-encoding": Outcome(
+        trailers_only((":status", "200"), GRPC, ("grpc-encoding", "x" * 60_000)),
+        Status.INTERNAL,
+        f"The peer compresses with '{'x' * 100}…', not offered",
+    ),
     "no-status": Outcome(
         trailers_only((":status", "200"), GRPC), Status.UNKNOWN, "The peer sent no grpc-status"
     ),

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import anyio
 import pytest
@@ -583,6 +584,25 @@ async def test_streaming_request_without_a_message() -> None:
     async with served(both=echo) as peer:
         await peer.request(BOTH)
         assert await status_of(peer) == (0, None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "encoding", ["x" * 60_000, "é" * 30_000, "%" * 60_000], ids=["ascii", "latin-1", "percent"]
+)
+async def test_refusal_quotes_the_beginning_of_what_it_refuses(encoding: str) -> None:
+    """Or a client could have us send as much as it sends."""
+    async with served(both=echo) as peer:
+        await peer.request(BOTH, b"one", extra=(("grpc-encoding", encoding),))
+        status, message = await status_of(peer)
+        assert status == 12
+        assert message is not None
+        assert len(message) < 1_000
+        assert unquote(message).startswith("Compression ")
+        seen = encoding.encode().decode("latin-1")
+        assert seen[:100] in unquote(message)
+        assert seen[:101] not in unquote(message)
+        await still_serves(peer)
 
 
 SECRET = "hunter2"

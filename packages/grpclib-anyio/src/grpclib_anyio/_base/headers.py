@@ -24,12 +24,15 @@ __all__ = [
     "encode_metadata",
     "encode_timeout",
     "is_content_type",
+    "quote",
 ]
 
 #: As they are on the wire, in their order.
 Headers = list[tuple[str, str]]
 Metadata = MultiDict[str | bytes]
 
+#: Characters of a peer's header that a message quotes: enough for each value that means anything.
+_MAX_QUOTED = 100
 #: gRPC PROTOCOL-HTTP2, Timeout: a positive integer of at most 8 digits.
 _MAX_TIMEOUT_VALUE = 99_999_999
 _NANOSECONDS_OF_UNIT = {
@@ -52,6 +55,11 @@ def encode_timeout(seconds: float) -> str:
         if value <= _MAX_TIMEOUT_VALUE:
             return f"{value}{unit}"
     return f"{_MAX_TIMEOUT_VALUE}H"
+
+
+def quote(value: str) -> str:
+    """Quote what a peer has said, and no more than 100 characters of it, for an answer to it."""
+    return repr(value if len(value) <= _MAX_QUOTED else f"{value[:_MAX_QUOTED]}…")
 
 
 def decode_metadata(headers: list[tuple[str, str]]) -> Metadata:

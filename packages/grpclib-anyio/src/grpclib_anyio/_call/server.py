@@ -46,6 +46,7 @@ from grpclib_anyio._base.headers import (
     decode_metadata,
     encode_metadata,
     is_content_type,
+    quote,
 )
 from grpclib_anyio._base.peer import Peer
 from grpclib_anyio._stream.compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
@@ -396,7 +397,7 @@ class _Call:
             return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
         encoding = fields.get("grpc-encoding", "identity")
         if not is_known(encoding):
-            refusal = f"Compression {encoding!r} is not supported"
+            refusal = f"Compression {quote(encoding)} is not supported"
             # gRPC compression document, "Compression Method Asymmetry": say what would be.
             return [
                 *_trailers_only("200", Status.UNIMPLEMENTED, refusal),
