@@ -207,6 +207,9 @@ class Connection:
         return self._open_stream(headers) if self.streams.limit.is_free else None
 
     def _open_stream(self, headers: Callable[[], Headers]) -> MessageStream | None:
+        if self.error is None and self._h2.is_used_up:
+            self._stop_opening(unavailable("The connection has used up its stream numbers"))
+            self._close_if_unused()
         if self.error is not None:
             return None
         try:

@@ -222,6 +222,11 @@ class Http2(H2Connection):
         return limit
 
     @property
+    def is_used_up(self) -> bool:
+        """Whether a client has no number left for a stream (RFC 9113 § 5.1.1)."""
+        return self.highest_outbound_stream_id > _MAX_STREAM_ID - 2
+
+    @property
     def queued(self) -> int:
         """Bytes of frames that wait to be written."""
         return len(self._data_to_send)
