@@ -8,12 +8,21 @@ Floods, which are about time, are in test_floods.py.
 
 import struct
 from contextlib import suppress
+from urllib.parse import unquote
 
 import anyio
 import pytest
 from grpclib.const import Cardinality, Status
+<<<<<<< HEAD
+=======
+from grpclib.exceptions import GRPCError
+from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Stream
+>>>>>>> w/trows
 from h2.errors import ErrorCodes
-from h2.events import StreamReset
+from h2.events import RequestReceived, ResponseReceived, StreamReset, TrailersReceived
 from h2.settings import SettingCodes
 from hyperframe.frame import ContinuationFrame, HeadersFrame
 from trio.testing import MockClock
@@ -30,6 +39,7 @@ from harness.peer import (
     ScriptedPeer,
     channel_to,
     completes,
+    fields_of,
     framed,
     serving,
 )
@@ -105,6 +115,132 @@ async def test_requests_do_not_fill_a_table_that_a_server_allows_to_be_endless()
                 await network.peer.settle()
                 await call.cancel()
             assert table_size_of(network.peer) <= TABLE_SIZE
+
+
+# -- header lists of the peer's -------------------------------------------------------------------
+
+SMALL_LISTS: dict[SettingCodes, int] = {SettingCodes.MAX_HEADER_LIST_SIZE: HEADER_LIST_SIZE}
+
+
+async def trailers_of(peer: ScriptedPeer, handled: str) -> dict[str, str]:
+    """Make a call, and return its last block of headers, which the peer has to take."""
+    peer.h2.decoder.max_header_list_size = HEADER_LIST_SIZE  # one byte more ends its connection
+    await peer.request(BOTH, handled.encode())
+    fields = fields_of(await peer.expect(ResponseReceived))
+    return fields if "grpc-status" in fields else fields_of(await peer.expect(TrailersReceived))
+
+
+async def say_too_much(stream: Handling) -> None:
+    """Do what the request says."""
+    what = (await stream.recv_message() or b"").decode()
+    if what == "echo":
+        await stream.send_message(b"hello")
+    elif what == "initial":
+        stream.set_initial_metadata({"x": "a" * 70_000})
+        await stream.send_message(b"hello")
+    elif what == "initial, no message":
+        stream.set_initial_metadata({"x": "a" * 70_000})
+    elif what == "trailing":
+        stream.set_trailing_metadata({"x": "a" * 70_000})
+    elif what == "trailing, sent":
+        await stream.send_message(b"hello")
+        stream.set_trailing_metadata({"x": "a" * 70_000})
+    else:
+        raise GRPCError(Status.NOT_FOUND, MESSAGES[what])
+
+
+MESSAGES = {"long": "x" * 66_000, "é": "é" * 11_000, "a€": "a" + "€" * 9_000, "%": "%" * 30_000}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", MESSAGES)
+async def test_status_message_is_cut_to_what_the_client_takes(what: str) -> None:
+    async with serving(both=say_too_much) as service:
+        peer = await service.connect(settings=SMALL_LISTS)
+        fields = await trailers_of(peer, what)
+        assert fields["grpc-status"] == "5"
+        message = unquote(fields["grpc-message"], errors="strict")
+        assert MESSAGES[what].startswith(message)
+        assert len(fields["grpc-message"]) > HEADER_LIST_SIZE // 2
+        assert (await trailers_of(peer, "echo"))["grpc-status"] == "0"
+        assert peer.goaways() == []
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["initial", "initial, no message", "trailing", "trailing, sent"])
+async def test_metadata_that_the_client_does_not_take_fails_that_call(what: str) -> None:
+    """Another call of the same connection, which is open meanwhile, goes on."""
+    async with serving(both=say_too_much, stream=hang) as service:
+        peer = await service.connect(settings=SMALL_LISTS)
+        other = await peer.request(STREAM, b"one")
+        fields = await trailers_of(peer, what)
+        assert fields["grpc-status"] == "8"
+        assert "larger than the client takes" in unquote(fields["grpc-message"])
+        assert peer.resets(other) == []
+        assert (await trailers_of(peer, "echo"))["grpc-status"] == "0"
+
+
+@pytest.mark.trio
+async def test_deadline_of_a_call_with_metadata_that_the_client_does_not_take(
+    autojump_clock: MockClock,
+) -> None:
+    """The status where nothing can be awaited: the cancellation is not replaced by an error."""
+    del autojump_clock
+
+    async def handler(stream: Handling) -> None:
+        stream.set_initial_metadata({"x": "a" * 70_000})
+        await anyio.sleep_forever()
+
+    async with serving(both=say_too_much, stream=handler) as service:
+        peer = await service.connect(settings=SMALL_LISTS)
+        await peer.request(STREAM, b"one", extra=(("grpc-timeout", "2S"),))
+        fields = fields_of(await peer.expect(ResponseReceived))
+        assert fields["grpc-status"] == "4"
+        assert (await trailers_of(peer, "echo"))["grpc-status"] == "0"
+
+
+@pytest.mark.anyio
+async def test_request_with_metadata_that_the_server_does_not_take_is_not_sent() -> None:
+    """RESOURCE_EXHAUSTED, no retry; the server sees the next request only."""
+    network = Network(settings=SMALL_LISTS)
+    async with channel_to(network) as channel:
+        await completes(network, channel)
+        async with channel.request(
+            STREAM, STREAMED, bytes, bytes, metadata={"x": "a" * 70_000}
+        ) as call:
+            with pytest.raises(GRPCError, match="more than the server takes") as raised:
+                await call.send_message(b"request")
+            assert raised.value.status is Status.RESOURCE_EXHAUSTED
+        await completes(network, channel)
+
+
+@pytest.mark.anyio
+async def test_request_that_is_not_sent_leaves_its_turn_to_the_next() -> None:
+    """Three callers and one slot: the second is refused, and the third must not wait for ever."""
+    network = Network(settings={**SMALL_LISTS, SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+    refused: list[Status] = []
+
+    async def call_with_too_much(channel: Channel) -> None:
+        try:
+            async with channel.request(
+                STREAM, STREAMED, bytes, bytes, metadata={"x": "a" * 70_000}
+            ) as call:
+                await call.send_message(b"request")
+        except GRPCError as error:
+            refused.append(error.status)
+
+    async with channel_to(network) as channel, anyio.create_task_group() as tasks:
+        tasks.start_soon(Call(channel).run)
+        peer, first = await network.accept()
+        tasks.start_soon(call_with_too_much, channel)
+        await anyio.wait_all_tasks_blocked()
+        third = Call(channel)
+        tasks.start_soon(third.run)
+        await anyio.wait_all_tasks_blocked()
+        await peer.respond(first, end=True)
+        await peer.respond((await peer.expect(RequestReceived)).stream_id, b"one", end=True)
+    assert refused == [Status.RESOURCE_EXHAUSTED]
+    assert third.received == [b"one"]
 
 
 # -- header lists ---------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from hyperframe.frame import GoAwayFrame, WindowUpdateFrame
 from trio.testing import MockClock
 
 from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._base.errors import DeadlineExceededError, TerminatedError
+from grpclib_anyio._base.errors import DeadlineExceededError, TerminatedError, again
 from grpclib_anyio.client import Channel
 from grpclib_anyio.testing import ChannelOver
 from harness.ai import AiServiceStub, GenerateRequest, GenerateResponse
@@ -549,6 +549,21 @@ ENDINGS = {
         Status.UNKNOWN,
         "The peer answered with content type 'text/html'",
     ),
+    "long-http-status": Outcome(
+        trailers_only((":status", "9" * 5_000), GRPC),
+        Status.UNKNOWN,
+        f"The peer answered with HTTP status '{'9' * 100}…'",
+    ),
+    "long-content-type": Outcome(
+        trailers_only((":status", "200"), ("content-type", "x" * 60_000)),
+        Status.UNKNOWN,
+        f"The peer answered with content type '{'x' * 100}…'",
+    ),
+    "long-encoding": Outcome(
+        trailers_only((":status", "200"), GRPC, ("grpc-encoding", "x" * 60_000)),
+        Status.INTERNAL,
+        f"The peer compresses with '{'x' * 100}…', not offered",
+    ),
     "no-status": Outcome(
         trailers_only((":status", "200"), GRPC), Status.UNKNOWN, "The peer sent no grpc-status"
     ),
@@ -713,6 +728,78 @@ async def test_messages_before_a_failure_are_received() -> None:
             await peer.flush()
         assert call.received == [b"one", b"two"]
         assert (call.status, call.error and call.error.message) == (Status.UNAVAILABLE, "gone")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("in_batches", [False, True], ids=["one by one", "in batches"])
+@pytest.mark.parametrize(
+    ("early", "late", "expected"),
+    [
+        ("0", "13", (Status.INTERNAL, "late")),
+        ("13", "0", None),
+        ("5", "13", (Status.INTERNAL, "late")),
+        ("0", None, (Status.UNKNOWN, "The peer sent no grpc-status")),
+        ("5", None, (Status.UNKNOWN, "The peer sent no grpc-status")),
+    ],
+)
+async def test_status_in_headers_that_do_not_end_the_stream_is_none(
+    early: str,
+    late: str | None,
+    expected: tuple[Status, str] | None,
+    in_batches: bool,  # noqa: FBT001 - a parameter of pytest's
+) -> None:
+    """The status is the trailers', and the messages before it are received."""
+    network = Network()
+    received: list[bytes] = []
+    error: GRPCError | None = None
+
+    async def call(channel: Channel) -> None:
+        async with Call(channel).open() as stream:
+            await stream.send_message(b"request")
+            if in_batches:
+                while messages := await stream.recv_messages():
+                    received.extend(messages)
+            else:
+                while (message := await stream.recv_message()) is not None:
+                    received.append(message)
+
+    async with channel_to(network) as channel:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(answer_next, network, odd_status(early, late))
+            try:
+                await call(channel)
+            except GRPCError as raised:
+                error = again(raised)
+        assert received == [b"one", b"two"]
+        assert (error and (error.status, error.message)) == expected
+        await completes(network, channel)
+
+
+def odd_status(early: str, late: str | None) -> Callable[[ScriptedPeer, int], object]:
+    def act(peer: ScriptedPeer, stream_id: int) -> None:
+        peer.queue_headers(stream_id, ("grpc-status", early), ("grpc-message", "early"))
+        peer.queue_messages(stream_id, b"one", b"two")
+        if late is None:
+            peer.h2.end_stream(stream_id)
+        else:
+            peer.queue_trailers(stream_id, int(late), ("grpc-message", "late"))
+
+    return act
+
+
+@pytest.mark.anyio
+async def test_status_in_headers_is_not_the_reason_of_a_reset() -> None:
+    """The peer ends the stream before its trailers: that is all that is known."""
+    network = Network()
+    async with channel_to(network) as channel:
+        call = Call(channel)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            peer, stream_id = await network.accept()
+            peer.queue_headers(stream_id, ("grpc-status", "5"))
+            peer.h2.reset_stream(stream_id, ErrorCodes.INTERNAL_ERROR)
+            await peer.flush()
+        assert call.status is Status.INTERNAL
 
 
 @pytest.mark.anyio

@@ -584,3 +584,77 @@ async def test_peer_that_sends_pings_and_does_not_read_is_dropped() -> None:
             for _ in range(100):
                 await far.send(flood)
     assert near.statistics().is_closed
+
+
+# -- stream numbers -----------------------------------------------------------------------------
+
+LAST_STREAM_ID = 2**31 - 1
+
+
+def use_up(channel: Channel, *, left: int) -> None:
+    """Have a connection that has numbers for ``left`` more streams."""
+    (connection,) = channel._connector.connections  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - 2**30 calls take days
+    connection._h2.highest_outbound_stream_id = LAST_STREAM_ID - 2 * left  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - as before
+
+
+async def make_call(network: Network, channel: Channel) -> tuple[int, int]:
+    """Make a call that succeeds; return which connection it was on, and its stream's number."""
+    call = Call(channel)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call.run)
+        peer, stream_id = await network.accept()
+        await peer.respond(stream_id, b"one", end=True)
+    assert (call.received, call.error) == ([b"one"], None)
+    return len(network.peers), stream_id
+
+
+@pytest.mark.anyio
+async def test_call_after_the_last_stream_number_is_made_on_a_new_connection() -> None:
+    """Unseen by the caller; the old connection is closed in order."""
+    network = Network()
+    async with channel_to(network) as channel:
+        assert await make_call(network, channel) == (1, 1)
+        use_up(channel, left=2)
+        assert await make_call(network, channel) == (1, LAST_STREAM_ID - 2)
+        assert await make_call(network, channel) == (1, LAST_STREAM_ID)
+        assert await make_call(network, channel) == (2, 1)
+        await network.peers[0].read_to_end()
+        assert network.peers[0].goaways() == [(ErrorCodes.NO_ERROR, b"")]
+        assert await make_call(network, channel) == (2, 3)
+
+
+@pytest.mark.anyio
+async def test_calls_go_on_when_the_stream_numbers_are_used_up() -> None:
+    """The call that has the last one ends as if nothing had happened."""
+    network = Network()
+    async with channel_to(network) as channel:
+        await make_call(network, channel)
+        use_up(channel, left=1)
+        last = Call(channel)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(last.run)
+            peer, stream_id = await network.accept()
+            assert stream_id == LAST_STREAM_ID
+            assert await make_call(network, channel) == (2, 1)
+            await peer.respond(stream_id, b"last", end=True)
+        assert (last.received, last.error) == ([b"last"], None)
+
+
+@pytest.mark.anyio
+async def test_caller_that_waits_for_a_slot_when_the_stream_numbers_are_used_up() -> None:
+    """It goes to the new connection as soon as it has its turn."""
+    network = Network(settings={SettingCodes.MAX_CONCURRENT_STREAMS: 1})
+    async with channel_to(network) as channel:
+        await make_call(network, channel)
+        use_up(channel, left=1)
+        calls = [Call(channel) for _ in range(2)]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(calls[0].run)
+            peer, stream_id = await network.accept()
+            tasks.start_soon(calls[1].run)
+            await anyio.wait_all_tasks_blocked()
+            await peer.respond(stream_id, b"one", end=True)
+            peer, stream_id = await network.accept()
+            assert (len(network.peers), stream_id) == (2, 1)
+            await peer.respond(stream_id, b"two", end=True)
+        assert [call.received for call in calls] == [[b"one"], [b"two"]]

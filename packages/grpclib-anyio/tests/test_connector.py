@@ -4,6 +4,7 @@
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import pytest
@@ -341,3 +342,65 @@ async def test_connector_takes_a_backoff_of_the_tests(autojump_clock: MockClock)
     assert server.attempts == [0, 1.2, 3.12]
     with pytest.raises(RuntimeError, match="async with channel"):
         await open_stream()
+
+
+# -- addresses that cannot be -------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("channel", "name"),
+    [
+        (partial(Channel, "127.0.0.1", 70_000), "127.0.0.1:70000"),
+        (partial(Channel, "127.0.0.1", -1), "127.0.0.1:-1"),
+        (partial(Channel, "127.0.0.1", 2**70), f"127.0.0.1:{2**70}"),
+        (partial(Channel, "\ud800", 1), "\\ud800:1"),
+        (partial(Channel, "a\0b", 1), "a\0b:1"),
+        (partial(Channel, "x" * 64 + ".example", 1), "x" * 64 + ".example:1"),
+        (partial(Channel, path="a\0b"), "a\0b"),
+        (partial(Channel, path="/\ud800"), "/\\ud800"),
+        (partial(Channel, path="/" + "x" * 200), "/" + "x" * 200),
+    ],
+    ids=["70000", "-1", "2**70", "surrogate", "nul", "label", "path", "path-half", "long path"],
+)
+async def test_address_that_cannot_be_fails_the_call(
+    channel: Callable[[], Channel], name: str
+) -> None:
+    """With a status and the target's name; leaving the channel raises nothing."""
+    async with channel() as entered:
+        for _ in range(2):
+            message = await message_of(entered)
+            assert message is not None
+            assert message.startswith(f"Cannot connect to {name}: ")
+            assert message.isascii()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("tls_name", [".example", "\ud800", "a\0b"], ids=ascii)
+async def test_tls_name_that_cannot_be_fails_the_call(tls_name: str) -> None:
+    """Found out when there is a connection already, which is closed."""
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        config = Configuration(ssl_target_name_override=tls_name)
+        async with Channel("127.0.0.1", port, ssl=True, config=config) as channel:
+            message = await message_of(channel)
+    assert message is not None
+    assert message.startswith(f"Cannot connect to 127.0.0.1:{port}: ")
+
+
+@pytest.mark.anyio
+async def test_connect_of_a_subclass_that_fails_in_its_own_way() -> None:
+    """The next call tries again: it is a failed attempt like any other."""
+
+    async def fail() -> None:
+        await checkpoint()
+        if len(network.peers) < 1 and not failed:
+            failed.append(True)
+            raise LookupError("no such entry")
+
+    failed: list[bool] = []
+    network = Network(before_connect=fail)
+    async with channel_to(network, Configuration(initial_backoff=0)) as channel:
+        message = await message_of(channel)
+        assert message == "Cannot connect to memory:50051: LookupError: no such entry"
+        await completes(network, channel)

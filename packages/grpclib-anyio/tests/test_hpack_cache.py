@@ -24,7 +24,9 @@ HEADER = st.one_of(
     st.sampled_from(CALL),
     st.tuples(
         st.sampled_from(("grpc-timeout", "traceparent", "a", "b", "te", ":path")),
-        st.one_of(st.sampled_from(("", "1", "2", "x" * 200)), st.text(max_size=5)),
+        st.one_of(
+            st.sampled_from(("", "1", "2", "x" * 200, "x" * 500, "x" * 1_100)), st.text(max_size=5)
+        ),
     ),
 )
 STEPS = st.lists(
@@ -141,3 +143,25 @@ def test_notes_last_as_long_as_the_table(block: bytes) -> None:
     decoder.decode(b"\x40\x01c\x01d", raw=True)
     assert not decoder.notes
     assert not decoder.knows(block)
+
+
+@pytest.mark.parametrize("header", [("x-long", "x" * 60_000), ("x" * 60_000, "a")])
+def test_long_header_is_written_as_it_is(header: tuple[str, str]) -> None:
+    """The Huffman coder of hpack never sees it: its time grows with the square of the length."""
+    encoder, decoder = HeaderEncoder(), Decoder()
+    encoder.encode(CALL)
+    table = list(encoder.header_table.dynamic_entries)
+    encoder.huffman_coder = None  # type: ignore[assignment] # using it fails
+    block = encoder.encode([header])
+    assert max(header, key=len).encode() in block
+    assert list(encoder.header_table.dynamic_entries) == table
+    decoder.max_header_list_size = 70_000
+    assert pairs(decoded(decoder, block)) == [header]
+
+
+def test_header_of_the_size_of_a_token_is_put_into_the_table() -> None:
+    """A credential that each call has is sent once."""
+    encoder = HeaderEncoder()
+    header = ("authorization", "Bearer " + "x" * 900)
+    assert len(encoder.encode([header])) > 900
+    assert len(encoder.encode([header])) == 1

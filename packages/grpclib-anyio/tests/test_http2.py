@@ -8,6 +8,14 @@ from collections.abc import Callable, Generator
 from functools import partial
 
 import pytest
+<<<<<<< HEAD
+=======
+from grpclib_anyio._base.config import Configuration, for_client
+from grpclib_anyio._connection.http2 import Http2, check_h2_version, without_values
+from grpclib_anyio.client import Channel
+from grpclib_anyio.server import Server
+from grpclib_anyio.testing import FrameParser
+>>>>>>> w/trows
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -213,6 +221,27 @@ def test_h2_ignores_frames_of_unknown_type() -> None:
     frame.body_len = 6
     client.receive_data(frame.serialize())
     assert frames_queued_by(client) == []
+
+
+# -- what is logged of an error -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "text"),
+    [
+        (("a", "hunter2 "), "Received header value surrounded by whitespace"),
+        (("te", "hunter2"), "Invalid value for TE header:"),
+        (("a", "hunter2\0"), "Illegal character"),
+    ],
+)
+def test_error_of_h2_is_cut_where_it_quotes_the_peer(header: tuple[str, str], text: str) -> None:
+    """The value may be a credential; that h2 still quotes it is part of what is tested."""
+    client, server = pair()
+    client.config.validate_outbound_headers = client.config.normalize_outbound_headers = False
+    client.send_headers(1, [*REQUEST, header])
+    with pytest.raises(ProtocolError, match="hunter2") as raised:
+        server.receive_data(client.data_to_send())
+    assert without_values(raised.value) == text
 
 
 # -- the version --------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import anyio
 import pytest
@@ -584,6 +585,76 @@ async def test_streaming_request_without_a_message() -> None:
     async with served(both=echo) as peer:
         await peer.request(BOTH)
         assert await status_of(peer) == (0, None)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "encoding", ["x" * 60_000, "é" * 30_000, "%" * 60_000], ids=["ascii", "latin-1", "percent"]
+)
+async def test_refusal_quotes_the_beginning_of_what_it_refuses(encoding: str) -> None:
+    """Or a client could have us send as much as it sends."""
+    async with served(both=echo) as peer:
+        await peer.request(BOTH, b"one", extra=(("grpc-encoding", encoding),))
+        status, message = await status_of(peer)
+        assert status == 12
+        assert message is not None
+        assert len(message) < 1_000
+        assert unquote(message).startswith("Compression ")
+        seen = encoding.encode().decode("latin-1")
+        assert seen[:100] in unquote(message)
+        assert seen[:101] not in unquote(message)
+        await still_serves(peer)
+
+
+SECRET = "hunter2"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "header",
+    [
+        ("authorization", f"Bearer {SECRET} "),
+        ("authorization", f"Bearer {SECRET}\0"),
+        (f"X-{SECRET}", "a"),
+        (f":{SECRET}", "a"),
+        (f"x:{SECRET}", "a"),
+        ("te", SECRET),
+        ("connection", SECRET),
+        ("content-length", SECRET),
+        ("host", SECRET),
+        ("authorization", f"Bearer {SECRET}"),
+        ("grpc-timeout", SECRET),
+        ("grpc-encoding", SECRET),
+        ("key-bin", SECRET + "!"),
+    ],
+    ids=ascii,
+)
+async def test_header_is_in_no_log(
+    header: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is wrong with it, and at every level; hpack would write each header at DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    near, far = memory_pair()
+    server = Server([Methods(both=echo)], codec=Raw())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(server.serve_connection, near)
+        # hpack's encoder, which is the peer's, writes to the same log as ours.
+        preface = await request_bytes(header)
+        caplog.clear()
+        await far.send(preface)
+        await anyio.wait_all_tasks_blocked()
+        far.close()
+    assert SECRET not in caplog.text
+    assert SECRET not in repr([record.args for record in caplog.records])
+
+
+async def request_bytes(header: tuple[str, str]) -> bytes:
+    """Return what a client sends that makes a call with one more header."""
+    near, far = memory_pair()
+    peer = ScriptedPeer(far, client_side=True)
+    await peer.start()
+    await peer.request(BOTH, b"one", extra=(header,))
+    return near.receive_nowait()
 
 
 @pytest.mark.anyio

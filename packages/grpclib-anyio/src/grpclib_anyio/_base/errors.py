@@ -15,6 +15,8 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 from h2.errors import ErrorCodes
 
+from grpclib_anyio._base.headers import quote
+
 __all__ = [
     "DeadlineExceededError",
     "GRPCError",
@@ -56,6 +58,9 @@ STATUS_OF_HTTP: Mapping[int, Status] = MappingProxyType(
         http.HTTPStatus.GATEWAY_TIMEOUT: Status.UNAVAILABLE,
     }
 )
+
+
+_HTTP_STATUS_LENGTH = 3
 
 
 class TerminatedError(GRPCError, StreamTerminatedError):
@@ -115,8 +120,10 @@ def unprocessed(error: TerminatedError) -> UnprocessedError:
 
 def http_status_error(value: str) -> GRPCError:
     """Return what a caller is told when ``:status`` is ``value`` rather than 200."""
-    status = STATUS_OF_HTTP.get(int(value), Status.UNKNOWN) if value.isdecimal() else Status.UNKNOWN
-    return GRPCError(status, f"The peer answered with HTTP status {value!r}")
+    # Three digits (RFC 9110 § 15): Python refuses to read thousands.
+    is_code = value.isdecimal() and len(value) == _HTTP_STATUS_LENGTH
+    status = STATUS_OF_HTTP.get(int(value), Status.UNKNOWN) if is_code else Status.UNKNOWN
+    return GRPCError(status, f"The peer answered with HTTP status {quote(value)}")
 
 
 def unavailable(message: str) -> TerminatedError:

@@ -229,12 +229,14 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             raise ProtocolError("Initial metadata was already received")
         headers = await self._receive_headers()
         fields = dict(headers)
-        if "grpc-status" not in fields:
+        # gRPC PROTOCOL-HTTP2, Responses: a status counts in the block that ends the stream.
+        is_trailers_only = self._stream.trailers is headers and "grpc-status" in fields
+        if not is_trailers_only:
             check_headers(fields, self._codec)
         # A trailers-only response holds its metadata in the trailers alone.
-        own = [] if "grpc-status" in fields else headers
+        own = [] if is_trailers_only else headers
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(read_metadata(own))
-        if "grpc-status" in fields:
+        if is_trailers_only:
             await self._receive_status(headers)
 
     async def recv_message(self) -> _RecvType | None:
@@ -449,9 +451,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         stream = self._open_stream
         if stream is None:
             return
-        for headers in (stream.trailers, stream.headers):
-            if headers is not None and "grpc-status" in dict(headers):
-                self._raise_status(*self._read_status(headers))
+        if stream.trailers is not None and "grpc-status" in dict(stream.trailers):
+            self._raise_status(*self._read_status(stream.trailers))
 
     def _read_status(self, trailers: Headers) -> ResponseStatus:
         return read_status(dict(trailers), self._client.status_details_codec)

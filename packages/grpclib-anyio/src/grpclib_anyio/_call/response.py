@@ -7,7 +7,7 @@ from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.metadata import decode_bin_value, decode_grpc_message
 
 from grpclib_anyio._base.errors import GRPCError, http_status_error
-from grpclib_anyio._base.headers import Headers, Metadata, decode_metadata, is_content_type
+from grpclib_anyio._base.headers import Headers, Metadata, decode_metadata, is_content_type, quote
 from grpclib_anyio._stream.compression import is_known
 
 __all__ = ["ResponseStatus", "check_headers", "read_metadata", "read_status"]
@@ -24,10 +24,10 @@ def check_headers(fields: dict[str, str], codec: CodecBase) -> None:
         raise http_status_error(fields[":status"])
     kind = fields.get("content-type", "")
     if not is_content_type(kind, codec):
-        raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {kind!r}")
+        raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {quote(kind)}")
     encoding = fields.get("grpc-encoding", "identity")
     if not is_known(encoding):
-        raise GRPCError(Status.INTERNAL, f"The peer compresses with {encoding!r}, not offered")
+        raise GRPCError(Status.INTERNAL, f"The peer compresses with {quote(encoding)}, not offered")
 
 
 def read_metadata(headers: Headers) -> Metadata:

@@ -18,6 +18,7 @@ and to say with it, goes by a context variable::
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -43,9 +44,11 @@ from grpclib_anyio._base.headers import (
     Headers,
     Metadata,
     content_type,
+    cut_grpc_message,
     decode_metadata,
     encode_metadata,
     is_content_type,
+    quote,
 )
 from grpclib_anyio._base.peer import Peer
 from grpclib_anyio._stream.compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
@@ -58,6 +61,8 @@ _SendType = TypeVar("_SendType")
 
 #: gRPC PROTOCOL-HTTP2, Timeout: 8 digits and a unit.
 _MAX_TIMEOUT_LENGTH = 9
+
+_MESSAGE, _DETAILS = "grpc-message", "grpc-status-details-bin"
 
 _log = logging.getLogger("grpclib_anyio")
 
@@ -273,6 +278,8 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         if error is None and not self._may_succeed:
             _log.error("A handler of a unary response returned without a message")
             error = _internal_error()
+        if self._initial_metadata and not self._headers_sent:
+            error = await self._send_set_metadata() or error
         if error is None:
             await self.send_trailing_metadata()
         else:
@@ -280,12 +287,21 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
                 status=error.status, status_message=error.message, status_details=error.details
             )
 
+    async def _send_set_metadata(self) -> GRPCError | None:
+        """Send the initial metadata that was set, or return why the client does not take it."""
+        try:
+            await self.send_initial_metadata()
+        except GRPCError as error:
+            return again(error)
+        return None
+
     def end_nowait(self, error: GRPCError) -> None:
         """End the response where nothing can be awaited; what is unsent is lost."""
         if self.has_ended or self._stream.outbox:
             return
         if self._initial_metadata and not self._headers_sent:
-            self._send_headers(encode_metadata(self._initial_metadata))
+            with suppress(GRPCError):  # too large for the client: the status goes without it
+                self._send_headers(encode_metadata(self._initial_metadata))
         trailers = self._status_headers(error.status, error.message, None)
         self._end([*trailers, *encode_metadata(self._trailing_metadata)])
 
@@ -307,7 +323,11 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
 
     def _send_headers(self, metadata: Collection[tuple[str, str]]) -> None:
         encoding = [ENCODING] if self._stream.outbox.is_compressing else ()
-        self._stream.send_headers([*self._response_headers(), *encoding, *metadata])
+        headers = [*self._response_headers(), *encoding, *metadata]
+        if self._stream.headers_room(headers) < 0:
+            self._initial_metadata = ()  # the status is sent without it
+            raise _metadata_too_large()
+        self._stream.send_headers(headers)
         self._headers_sent = True
 
     def _response_headers(self) -> Headers:
@@ -318,16 +338,29 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         headers = [] if self._headers_sent else self._response_headers()
         headers.append(("grpc-status", str(status.value)))
         if message is not None:
-            headers.append(("grpc-message", encode_grpc_message(message)))
+            headers.append((_MESSAGE, encode_grpc_message(message)))
         codec = self._services.status_details_codec
         if details is not None and codec is not None:
             value = encode_bin_value(codec.encode(status, message, details)).decode("ascii")
-            headers.append(("grpc-status-details-bin", value))
+            headers.append((_DETAILS, value))
         return headers
 
     def _end(self, trailers: Headers) -> None:
         self._trailers_sent = True
-        self._stream.end(trailers)
+        self._stream.end(self._fitted(trailers))
+
+    def _fitted(self, trailers: Headers) -> Headers:
+        """Return as much of ``trailers`` as the client takes; the rest would end its connection."""
+        if self._stream.headers_room(trailers) >= 0:
+            return trailers
+        # What only explains the status goes first.
+        rest = [(n, v) for n, v in trailers if n not in {_DETAILS, _MESSAGE}]
+        message = dict(trailers).get(_MESSAGE, "")
+        room = self._stream.headers_room([*rest, (_MESSAGE, "")])
+        if room >= 0:
+            return [*rest, (_MESSAGE, cut_grpc_message(message, room))]
+        error = _metadata_too_large()
+        return self._status_headers(error.status, error.message, None)
 
 
 def _merged(*parts: _MetadataLike | None) -> MultiDict[Any]:
@@ -396,7 +429,7 @@ class _Call:
             return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
         encoding = fields.get("grpc-encoding", "identity")
         if not is_known(encoding):
-            refusal = f"Compression {encoding!r} is not supported"
+            refusal = f"Compression {quote(encoding)} is not supported"
             # gRPC compression document, "Compression Method Asymmetry": say what would be.
             return [
                 *_trailers_only("200", Status.UNIMPLEMENTED, refusal),
@@ -466,6 +499,10 @@ class _Call:
             case _:
                 _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
         return _internal_error()
+
+
+def _metadata_too_large() -> GRPCError:
+    return GRPCError(Status.RESOURCE_EXHAUSTED, "The metadata is larger than the client takes")
 
 
 def _internal_error() -> GRPCError:

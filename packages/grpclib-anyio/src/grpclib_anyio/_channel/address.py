@@ -30,7 +30,9 @@ class Address:
 
     def __str__(self) -> str:
         """Return what identifies the server in messages."""
-        return self.path or f"{self.host}:{self.port}"
+        name = self.path or f"{self.host}:{self.port}"
+        # Half of a surrogate pair can be in a name, and in no message that is sent or logged.
+        return name.encode("utf-8", "backslashreplace").decode()
 
     async def connect(self) -> ByteStream:
         """Connect a byte stream.

@@ -202,8 +202,15 @@ class Connector:
             self._finish(attempt)
 
     async def _open_transport(self) -> ByteStream:
-        with anyio.fail_after(self.config.connect_timeout):
-            return await self._connect()
+        try:
+            with anyio.fail_after(self.config.connect_timeout):
+                return await self._connect()
+        except OSError:
+            raise
+        except Exception as error:
+            # An address that cannot be, such as port 70000, is found out by the libraries below,
+            # each in its own way. It fails the calls: the channel's task group is not theirs.
+            raise OSError(f"{type(error).__name__}: {error}") from error
 
     async def _run_connection(self, transport: ByteStream, attempt: _Attempt) -> None:
         # A call of theirs that is made again comes before they have closed.

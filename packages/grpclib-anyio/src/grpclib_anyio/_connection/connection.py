@@ -48,10 +48,10 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._base.errors import TerminatedError, unavailable
+from grpclib_anyio._base.errors import GRPCError, TerminatedError, unavailable
 from grpclib_anyio._base.headers import Headers
 from grpclib_anyio._base.trio_io import current_time
-from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio._connection.http2 import Http2, without_values
 from grpclib_anyio._connection.keepalive import Pinger, Strikes
 from grpclib_anyio._connection.receiver import Receiver
 from grpclib_anyio._connection.sender import Sender
@@ -194,7 +194,8 @@ class Connection:
             The stream, or None if the connection takes no new calls.
 
         Raises:
-            GRPCError: RESOURCE_EXHAUSTED, too many callers wait.
+            GRPCError: RESOURCE_EXHAUSTED, too many callers wait, or ``headers`` are more than the
+                peer takes.
 
         """
         if not self.streams.limit.is_free:
@@ -206,7 +207,16 @@ class Connection:
         return self._open_stream(headers) if self.streams.limit.is_free else None
 
     def _open_stream(self, headers: Callable[[], Headers]) -> MessageStream | None:
-        return self._sender.open_stream(headers()) if self.error is None else None
+        if self.error is None and self._h2.is_used_up:
+            self._stop_opening(unavailable("The connection has used up its stream numbers"))
+            self._close_if_unused()
+        if self.error is not None:
+            return None
+        try:
+            return self._sender.open_stream(headers())
+        except GRPCError:
+            self.streams.limit.admit()  # the turn was not used: it is the next caller's
+            raise
 
     def statistics(self) -> ConnectionStatistics:
         """Count what the connection holds."""
@@ -291,7 +301,7 @@ class Connection:
         """Fail all calls; h2 has queued a GOAWAY, and it is sent as in :meth:`close`."""
         if self.streams.is_closed:
             return
-        _log.warning("%r: the peer broke the protocol: %s", self, error)
+        _log.warning("%r: the peer broke the protocol: %s", self, without_values(error))
         self._end(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
         self._scope.deadline = current_time() + self._config.close_timeout
 

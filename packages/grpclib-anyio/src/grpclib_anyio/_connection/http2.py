@@ -28,6 +28,8 @@ that nobody has looked at, and why each part has a test that says when it is no 
 - The writer is told whenever there is something to write.
 """
 
+import logging
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -55,7 +57,7 @@ from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames, has_content_length
 from grpclib_anyio._fast.sent_frames import SentFrames
 
-__all__ = ["Http2"]
+__all__ = ["Http2", "without_values"]
 
 _DEFAULT_WINDOW = 65_535
 #: RFC 9113 § 4.1: a frame begins with the length of its payload in three bytes.
@@ -88,6 +90,29 @@ def check_h2_version() -> None:
             f"that it knows of {known} only: install one of these, or a newer grpclib-anyio"
         )
         raise RuntimeError(text)
+
+
+@cache
+def _hide_headers_from_logs() -> None:
+    """Keep hpack from writing every header, credentials among them, to a log of level DEBUG.
+
+    A program that wants to see them sets the level of the logger ``hpack`` itself.
+    """
+    logger = logging.getLogger("hpack")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+
+
+#: Where an error of h2's begins to quote the peer: a string, bytes, or a set of either.
+_QUOTED = re.compile(r"""\s*(?:b?['"]|\{|frozenset|set\().*""", re.DOTALL)
+
+
+def without_values(error: ProtocolError) -> str:
+    """Return what h2 says of an error, up to what it quotes: that may be a credential.
+
+    For example, "Received header value surrounded by whitespace b'Bearer x '" ends before the b.
+    """
+    return _QUOTED.sub("", str(error)) or type(error).__name__
 
 
 def _do_nothing() -> None:
@@ -130,6 +155,7 @@ class Http2(H2Connection):
 
     def __init__(self, config: Configuration, *, client_side: bool) -> None:
         """Queue the preface, SETTINGS and the connection's window."""
+        _hide_headers_from_logs()
         super().__init__(
             H2Configuration(
                 client_side=client_side,
@@ -194,6 +220,11 @@ class Http2(H2Connection):
         """Return how many streams the peer admits at once, as far as it has said."""
         limit: int = self.remote_settings.max_concurrent_streams
         return limit
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether a client has no number left for a stream (RFC 9113 § 5.1.1)."""
+        return self.highest_outbound_stream_id > _MAX_STREAM_ID - 2
 
     @property
     def queued(self) -> int:

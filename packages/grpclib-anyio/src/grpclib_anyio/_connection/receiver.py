@@ -159,7 +159,10 @@ class Receiver:
         on_request(stream)
 
     def _response_received(self, event: h2_events.ResponseReceived) -> None:
-        self._headers_received(event.stream_id, cast("Headers", event.headers))
+        headers = cast("Headers", event.headers)
+        if event.stream_ended is not None and (stream := self._streams.get(event.stream_id)):
+            stream.trailers_received(headers)  # Trailers-Only: they are both
+        self._headers_received(event.stream_id, headers)
 
     def _headers_received(self, stream_id: int, headers: Headers) -> None:
         if stream := self._streams.get(stream_id):

@@ -17,12 +17,15 @@ it goes first. What the socket does not take, the writer sends.
 
 from collections import OrderedDict
 from contextlib import suppress
+from sys import maxsize
 
 from anyio.abc import ByteStream
+from grpclib.const import Status
 from h2.errors import ErrorCodes
 from h2.exceptions import StreamClosedError
 
-from grpclib_anyio._base.headers import Headers
+from grpclib_anyio._base.errors import GRPCError
+from grpclib_anyio._base.headers import Headers, header_list_size
 from grpclib_anyio._base.notify import Notify
 from grpclib_anyio._connection.http2 import Http2
 from grpclib_anyio._connection.keepalive import Pinger, Strikes
@@ -82,7 +85,15 @@ class Sender:
             await self._writable.wait()
 
     def open_stream(self, headers: Headers) -> MessageStream:
-        """Open a client's stream by sending its HEADERS."""
+        """Open a client's stream by sending its HEADERS.
+
+        Raises:
+            GRPCError: RESOURCE_EXHAUSTED, the peer does not take so many; nothing is sent.
+
+        """
+        if (room := self.headers_room(headers)) < 0:
+            text = f"The request's metadata is {-room} bytes more than the server takes"
+            raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
         stream_id = self._h2.get_next_available_stream_id()
         self._h2.send.headers(stream_id, headers)
         stream = self._streams.add(stream_id, self)
@@ -106,6 +117,14 @@ class Sender:
         self._writable.notify()
 
     # -- for streams, as their Wire -------------------------------------------------------------
+
+    def headers_room(self, headers: Headers) -> int:
+        """Return the bytes of headers that the peer takes beyond ``headers``, or less than 0.
+
+        A peer that is sent more may end the connection, and all calls with it (RFC 9113 § 6.5.2).
+        """
+        limit = self._h2.remote_settings.max_header_list_size
+        return maxsize if limit is None else limit - header_list_size(headers)
 
     def open_window(self, stream: MessageStream, increment: int) -> None:
         """Send WINDOW_UPDATE for a stream."""

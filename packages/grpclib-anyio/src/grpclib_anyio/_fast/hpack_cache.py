@@ -34,6 +34,11 @@ _LENGTH_BITS = 7
 #: It is the size that a peer has before it says anything, so that most need not be told of it.
 _MAX_TABLE_SIZE = 4_096
 _NEW_EACH_TIME = frozenset({"grpc-timeout", "traceparent"})
+#: Bytes of a header that hpack's Huffman coder is given, whose time grows with their square: 256
+#: take it 50 µs, and 64 KiB would take 400 ms. A longer one is written as it is, which is linear.
+_MAX_HUFFMAN_SIZE = 256
+#: Bytes of a header that is put into the table, of which it would soon be all that is left.
+_MAX_INDEXED_SIZE = _MAX_TABLE_SIZE // 4
 #: Different blocks that are remembered; a bound, because a peer may think of many.
 _MAX_BLOCKS = 64
 
@@ -76,9 +81,10 @@ class HeaderEncoder(Encoder):
 
     def _encode(self, header: tuple[str | bytes, str | bytes]) -> bytes:
         name, value = _to_bytes(header[0]), _to_bytes(header[1])
-        if header[0] in _NEW_EACH_TIME:
+        size = len(name) + len(value)
+        if header[0] in _NEW_EACH_TIME or size > _MAX_INDEXED_SIZE:
             return _WITHOUT_INDEXING + _literal(name) + _literal(value)
-        block = self.add((name, value), sensitive=False, huffman=True)
+        block = self.add((name, value), sensitive=False, huffman=size <= _MAX_HUFFMAN_SIZE)
         if block[0] & _INDEXED:
             self._known[header] = block
         else:  # it has been added to the table

@@ -60,6 +60,9 @@ class Wire(Protocol):
     def send_headers(self, stream: "MessageStream", headers: Headers, *, end: bool = False) -> None:
         """Send HEADERS."""
 
+    def headers_room(self, headers: Headers) -> int:
+        """Return the bytes of headers that the peer takes beyond ``headers``, or less than 0."""
+
     def schedule(self, stream: "MessageStream") -> None:
         """Note that the stream's outbox holds something to send."""
 
@@ -192,6 +195,10 @@ class MessageStream:
             add(message)
         self.outbox.is_ending |= end
         self._wire.schedule(self)
+
+    def headers_room(self, headers: Headers) -> int:
+        """Return the bytes of headers that the peer takes beyond ``headers``, or less than 0."""
+        return self._wire.headers_room(headers)
 
     def send_headers(self, headers: Headers) -> None:
         """Send a response's headers.
