@@ -13,14 +13,7 @@ from urllib.parse import unquote
 import anyio
 import pytest
 from grpclib.const import Cardinality, Status
-<<<<<<< HEAD
-=======
 from grpclib.exceptions import GRPCError
-from grpclib_anyio._base.config import Configuration
-from grpclib_anyio._connection.http2 import Http2
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Stream
->>>>>>> w/trows
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived, ResponseReceived, StreamReset, TrailersReceived
 from h2.settings import SettingCodes
@@ -29,6 +22,7 @@ from trio.testing import MockClock
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Stream
 from harness.peer import (
     BOTH,

@@ -8,14 +8,6 @@ from collections.abc import Callable, Generator
 from functools import partial
 
 import pytest
-<<<<<<< HEAD
-=======
-from grpclib_anyio._base.config import Configuration, for_client
-from grpclib_anyio._connection.http2 import Http2, check_h2_version, without_values
-from grpclib_anyio.client import Channel
-from grpclib_anyio.server import Server
-from grpclib_anyio.testing import FrameParser
->>>>>>> w/trows
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
@@ -34,7 +26,7 @@ from hyperframe.frame import (
 )
 
 from grpclib_anyio._base.config import Configuration, for_client
-from grpclib_anyio._connection.http2 import Http2, check_h2_version
+from grpclib_anyio._connection.http2 import Http2, check_h2_version, without_values
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import FrameParser
