@@ -259,7 +259,8 @@ async def _complete(call: Call, peer: ScriptedPeer, stream_id: int) -> None:
         assert peer.ends(number)
         if not peer.h2.streams[number].state_machine.headers_sent:
             peer.queue_headers(number)
-        peer.queue_messages(number, b"last")
+        if not isinstance(call, UnaryCall):  # which has its one message already
+            peer.queue_messages(number, b"last")
         peer.queue_trailers(number)
     await peer.settle()
     assert call.is_over

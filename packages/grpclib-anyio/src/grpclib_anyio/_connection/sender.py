@@ -88,7 +88,7 @@ class Sender:
         """Open a client's stream by sending its HEADERS.
 
         Raises:
-            GRPCError: RESOURCE_EXHAUSTED, the peer does not take so many; nothing is sent.
+            GRPCError: RESOURCE_EXHAUSTED, the peer does not take that many; nothing is sent.
 
         """
         if (room := self.headers_room(headers)) < 0:
