@@ -37,22 +37,29 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             _log.warning("a page links to %s, which is no file of the repository", path)
             continue
         content = _shown(path, (root / path).read_text(encoding="utf-8"))
-        files.append(File.generated(config, f"source/{path}.md", content=content))
+        files.append(File.generated(config, _page_of(path), content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links to source files to their pages."""
+    """Lead links to source files to their pages, and let the search find a trap by its symptoms."""
     del config, files
+    if "symptoms" in page.meta:
+        page.meta["tags"] = page.meta["symptoms"]  # the search ranks tags first, and shows them
 
     def replaced(match: re.Match[str]) -> str:
         path = _path_in_repository(page.file, match[2])
         if path is None:
             return match[0]
         here = posixpath.dirname(page.file.src_uri)
-        return match[1] + posixpath.relpath(f"source/{path}.md", here or ".")
+        return match[1] + posixpath.relpath(_page_of(path), here or ".")
 
     return _LINK.sub(replaced, markdown)
+
+
+def _page_of(path: str) -> str:
+    """Name the page of a source file; MkDocs leaves out names that begin with a dot."""
+    return f"source/{'/'.join(part.lstrip('.') for part in path.split('/'))}.md"
 
 
 def _expanded(entries: Any, docs: Path) -> Any:
