@@ -58,14 +58,14 @@ class HeaderEncoder(Encoder):
         return self.header_table.maxsize
 
     @header_table_size.setter
-    def header_table_size(self, allowed: int) -> None:
-        """Let the table be as large as the peer allows, and as our own bound does.
+    def header_table_size(self, value: int) -> None:
+        """Let the table be as large as the peer allows (``value``), and as our own bound does.
 
         The peer is told with the next block: of the smallest size that there was since the last
         block, because that has driven headers out, and of the last one (§ 4.2). hpack would write
         each of them, and forgets a change if the same size is set again.
         """
-        size = min(allowed, _MAX_TABLE_SIZE)
+        size = min(value, _MAX_TABLE_SIZE)
         if size != self.header_table.maxsize:
             self.header_table.maxsize = size
             self.table_size_changes = sorted({min([size, *self.table_size_changes]), size})

@@ -62,6 +62,7 @@ class Wire(Protocol):
 
     def headers_room(self, headers: Headers) -> int:
         """Return the bytes of headers that the peer takes beyond ``headers``, or less than 0."""
+        ...
 
     def schedule(self, stream: "MessageStream") -> None:
         """Note that the stream's outbox holds something to send."""
