@@ -24,6 +24,7 @@ async def test_server_is_told_what_is_left(pair: Pair, seconds: float) -> None:
 @pytest.mark.parametrize("count", [0, 3])
 async def test_deadline_ends_both_sides(pair: Pair, count: int) -> None:
     async with pair.connected() as client:
+        await client.generate("count 1")  # connects: the deadline is for a call alone
         start = anyio.current_time()
         async with client.open(f"hang {count}", "s", within=SHORT) as call:
             assert [await call.receive() for _ in range(count)] == tokens(count)
@@ -43,6 +44,7 @@ async def test_deadline_that_is_kept_does_no_harm(pair: Pair) -> None:
 
 async def test_deadline_passes_while_answer_is_not_read(pair: Pair) -> None:
     async with pair.connected() as client:
+        await client.generate("count 1")  # connects: the deadline is for a call alone
         async with client.open("flood 1000000", "s", within=SHORT):
             await pair.witness.see_ended("s", within=SHORT + 2)
         assert await client.generate("count 3") == tokens(3)
