@@ -35,7 +35,7 @@ TEXTS = [
     ROOT / "CONTRIBUTING.md",
     ROOT / "pyproject.toml",
     *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "examples").rglob("*.*")),
+    *sorted(path for path in (ROOT / "examples").rglob("*.*") if path.suffix != ".pyc"),
 ]
 #: An installation of the repository itself: `.` as a word, with extras or without.
 _INSTALLS_RELAY = re.compile(r"pip install\b[^#\n]*?\s'?\.(?:\[|'|\s|`|$)", re.MULTILINE)
