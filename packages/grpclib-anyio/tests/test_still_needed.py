@@ -7,6 +7,7 @@ does better now, and that our replacement, a row in `grpclib_anyio.betterproto`'
 # pyright: reportPossiblyUnboundVariable=false
 # In a type checker's eyes a task group may swallow what its body raises; a test would have failed.
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -63,6 +64,8 @@ async def test_answer_that_is_left_keeps_its_call(generated: Any) -> None:
 @pytest.mark.trio
 async def test_conversation_does_not_work_on_trio(generated: Any) -> None:
     """`_stream_stream`: it asks asyncio for a task."""
+    # A thread that never had a loop is given one, which nobody runs: the call would wait for ever.
+    asyncio.set_event_loop(None)
     async with channel_to(Network()) as channel:
         with pytest.raises(RuntimeError, match="event loop"):
             await anext(stub_on(channel, generated).talk([generated.Line()]))
