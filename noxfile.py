@@ -81,12 +81,15 @@ ONCE_OF_TRANSPORT = (
 # cells of the cancellation matrix in which two things happen at the same instant.
 SLOW = (
     *ONCE,
+    "tests/demo",
     "tests/examples",
     "tests/gateway/test_checkpoints.py",
     "tests/gateway/test_http.py",
+    "tests/gateway/test_nothing_at_import.py",
     "tests/model/providers",
     "tests/model/test_program.py",
     "tests/test_hot_path.py",
+    "tests/test_imports.py",
 )
 SLOW_OF_TRANSPORT = (
     *ONCE_OF_TRANSPORT,
