@@ -9,33 +9,11 @@ from pathlib import Path
 import pytest
 import structlog
 
+from harness.every_checkpoint import PART
 from harness.leaks import registry
-from harness.plugin import (
-    PART,
-    anyio_backend,
-    at_each_checkpoint,
-    no_garbage,
-    nothing_left_behind,
-    pytest_runtest_call,
-    pytest_runtest_makereport,
-    pytest_sessionfinish,
-    pytest_terminal_summary,
-    pytest_timeout_set_timer,
-)
 from relay_gateway.relay.relay import Relay
 
-# pytest looks for them here.
-__all__ = [
-    "anyio_backend",
-    "at_each_checkpoint",
-    "no_garbage",
-    "nothing_left_behind",
-    "pytest_runtest_call",
-    "pytest_runtest_makereport",
-    "pytest_sessionfinish",
-    "pytest_terminal_summary",
-    "pytest_timeout_set_timer",
-]
+pytest_plugins = ("harness.plugin", "harness.leaks.plugin")
 
 ARTIFACTS = Path(__file__).parent.parent / "artifacts"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")

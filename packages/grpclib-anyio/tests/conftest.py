@@ -2,31 +2,9 @@
 
 import pytest
 
-from harness.plugin import (
-    PART,
-    anyio_backend,
-    at_each_checkpoint,
-    no_garbage,
-    nothing_left_behind,
-    pytest_runtest_call,
-    pytest_runtest_makereport,
-    pytest_sessionfinish,
-    pytest_terminal_summary,
-    pytest_timeout_set_timer,
-)
+from harness.every_checkpoint import PART
 
-# pytest looks for them here.
-__all__ = [
-    "anyio_backend",
-    "at_each_checkpoint",
-    "no_garbage",
-    "nothing_left_behind",
-    "pytest_runtest_call",
-    "pytest_runtest_makereport",
-    "pytest_sessionfinish",
-    "pytest_terminal_summary",
-    "pytest_timeout_set_timer",
-]
+pytest_plugins = ("harness.plugin", "harness.leaks.plugin")
 
 
 def pytest_configure(config: pytest.Config) -> None:

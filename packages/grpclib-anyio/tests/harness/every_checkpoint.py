@@ -32,6 +32,7 @@ from harness.scheduling import ORDERS, in_order, shuffled_by
 
 __all__ = [
     "COUNTS",
+    "PART",
     "AtEachCheckpoint",
     "Checkpoint",
     "Scenario",
@@ -44,6 +45,8 @@ _DOCUMENT = Path(__file__).parents[4] / "docs" / "cancellation" / "evidence.md"
 
 #: How many checkpoints something happened at, by the name of what was tested.
 COUNTS = pytest.StashKey[Counter[str]]()
+#: Whose tests a run is of, "transport" or "relay": their checkpoints are counted apart.
+PART = pytest.StashKey[str]()
 
 Scenario = Callable[["Checkpoint"], Awaitable[None]]
 _Schedule = Callable[[], AbstractContextManager[None]]

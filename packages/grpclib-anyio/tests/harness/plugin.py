@@ -1,6 +1,7 @@
-"""What every test gets: an event loop, and a check that nothing is left behind.
+"""What every test gets: an event loop, all checkpoints, and a report if it hangs.
 
-The transport's tests and the relay's share it: each ``conftest`` imports the names of ``__all__``.
+The transport's tests and the relay's share it, and ``leaks/plugin.py``: each ``conftest`` names
+both as plugins.
 """
 
 import logging
@@ -14,30 +15,8 @@ from typing import Any
 import pytest
 
 from harness import every_checkpoint
-from harness.every_checkpoint import COUNTS, AtEachCheckpoint, Checkpoint, Scenario
+from harness.every_checkpoint import COUNTS, PART, AtEachCheckpoint, Checkpoint, Scenario
 from harness.hang_report import task_stacks
-from harness.leaks.plugin import (
-    no_garbage,
-    nothing_left_behind,
-    pytest_runtest_call,
-    pytest_runtest_makereport,
-)
-
-__all__ = [
-    "PART",
-    "anyio_backend",
-    "at_each_checkpoint",
-    "no_garbage",
-    "nothing_left_behind",
-    "pytest_runtest_call",
-    "pytest_runtest_makereport",
-    "pytest_sessionfinish",
-    "pytest_terminal_summary",
-    "pytest_timeout_set_timer",
-]
-
-#: Whose tests a run is of, "transport" or "relay": they are counted apart.
-PART = pytest.StashKey[str]()
 
 #: pytest's options of which each makes a run one of some tests only.
 SELECTING = ("file_or_dir", "keyword", "markexpr", "ignore", "deselect", "lf", "collectonly")

@@ -15,8 +15,6 @@ from harness.leaks.garbage import Garbage, collect
 from harness.leaks.process import Process
 from harness.leaks.tasks import Generators, all_tasks, tasks_since
 
-__all__ = ["no_garbage", "nothing_left_behind", "pytest_runtest_call", "pytest_runtest_makereport"]
-
 AsyncTest = Callable[..., Coroutine[Any, Any, None]]
 
 _has_failed = pytest.StashKey[bool]()
