@@ -1,6 +1,7 @@
 """Breaks the product on purpose, one mutant after the other, and sees that a test notices.
 
-``nox -s mutants`` runs all of them, ``nox -s mutants -- 7 15`` those of two traps. Each is a copy
+``nox -s mutants`` runs all of them, ``nox -s mutants -- 7 15`` those of two traps, and the number 0
+those of mends that are no trap. Each is a copy
 of the sources with one piece of code exchanged, in front of the installed packages on the path; the
 tests that are named beside it have to fail there. Before that, all have to pass as things are.
 """
@@ -18,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.mutants.catalogue import MUTANTS
+from tests.mutants.mends import MENDS
 from tests.mutants.mutant import ROOT, Mutant
 
 #: Where the packages are that may be broken, and whose tests are run apart.
@@ -35,10 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="mutants", description="Break the product on purpose, and see that tests notice."
     )
-    parser.add_argument("traps", nargs="*", type=int, help="numbers, see docs/cancellation/traps")
+    parser.add_argument(
+        "traps", nargs="*", type=int, help="numbers, see docs/cancellation; 0: mends"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="mutants at a time")
     options = parser.parse_args(arguments)
-    chosen = [m for m in MUTANTS if not options.traps or m.trap in options.traps]
+    chosen = [m for m in (*MUTANTS, *MENDS) if not options.traps or m.trap in options.traps]
     with tempfile.TemporaryDirectory() as directory:
         if not _passes_unbroken(Path(directory), chosen):
             return 1

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent.parent
 class Mutant:
     """Code that looks right and is not, and the tests that say so."""
 
-    #: The trap's number, in the front matter of a page in docs/cancellation.
+    #: The trap's number, in the front matter of a page in docs/cancellation; 0: a mend without one.
     trap: int
     #: What is wrong with the code, in a few words.
     name: str

@@ -1,0 +1,12 @@
+"""Mutants of mends that are no trap: what they guard, nobody would look for by a symptom.
+
+For example a bound on what a peer may send: without it everything looks right until somebody sends
+more. A module for each part of the product; its mutants have the number 0, and
+``nox -s mutants -- 0`` runs all of them.
+"""
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["MENDS"]
+
+MENDS: list[Mutant] = []
