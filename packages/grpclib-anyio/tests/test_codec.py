@@ -79,7 +79,8 @@ def _types_and_values(
     for number in numbers:
         if depth and draw(st.integers(0, 3)) == 0:
             inner, values = draw(_types_and_values(depth=depth - 1))
-            fields.append(_nested(inner, values, number, is_list=draw(st.booleans())))
+            shape = draw(st.sampled_from(["one", "list", "optional"]))
+            fields.append(_nested(inner, values, number, shape))
         else:
             kind = draw(st.sampled_from(sorted(_SCALARS)))
             shape = draw(st.sampled_from(["one", "list", "optional"]))
@@ -93,11 +94,13 @@ def _nested(
     inner: type[betterproto.Message],
     values: st.SearchStrategy[betterproto.Message],
     number: int,
-    *,
-    is_list: bool,
+    shape: str = "one",
 ) -> _Field:
-    if is_list:
+    if shape == "list":
         return list[inner], betterproto.message_field(number), st.lists(values, max_size=3)  # type: ignore[valid-type]
+    if shape == "optional":
+        annotation: Any = inner | None
+        return annotation, betterproto.message_field(number, optional=True), st.none() | values
     return inner, betterproto.message_field(number), values
 
 
@@ -180,7 +183,7 @@ def test_two_messages_share_nothing() -> None:
 
 
 def test_a_message_that_was_set_but_is_empty_is_written() -> None:
-    outer_type = _message_type([_nested(GenerateRequest, st.nothing(), 1, is_list=False)], [1])
+    outer_type = _message_type([_nested(GenerateRequest, st.nothing(), 1)], [1])
     message = cast("Any", outer_type)(f1=GenerateRequest(prompt=""))
     assert CompiledCodec().encode(message, outer_type) == bytes(message) == b"\x0a\x00"
     looked_at = outer_type()

@@ -2,8 +2,8 @@
 
 betterproto interprets a class's description for every message: 26 µs to decode one of two
 fields. Here a class becomes two tables, by tag for decoding and in field order for encoding, and
-such a message costs about a microsecond. Fields may be scalars, optional ones, messages, and lists
-of these.
+such a message costs about a microsecond. Fields may be scalars and messages, optional ones too, and
+lists of these.
 
 The tables hold only what is plain. Whatever is not (an unknown field, a wire type that does not
 fit, a truncated message, a value of an unexpected type) is left to betterproto as a whole, so that
@@ -77,7 +77,8 @@ def _varint(value: int) -> bytes:
 
 
 def _delimited(data: bytes) -> bytes:
-    return _varint(len(data)) + data
+    size = len(data)
+    return (_SHORT[size] if size < _CONTINUES else _varint(size)) + data
 
 
 def _encoded(value: str) -> bytes:
@@ -149,6 +150,8 @@ class _Encoder(NamedTuple):
 
     name: str
     python_type: type
+    #: What the field holds until it is set: None if it is optional.
+    unset: object
     #: Gives the field with its tag, or nothing for a value that is not written.
     encode: Callable[[Any], bytes]
 
@@ -160,10 +163,10 @@ class _Table:
         self.decoders: dict[int, _Decoder] = {}
         self.encoders: list[_Encoder] = []
         self._type = message_type
-        self._blank = blank(message_type) | {"_serialized_on_wire": True}
+        self.blank = blank(message_type) | {"_serialized_on_wire": True}
 
     def decode(self, data: bytes) -> Message:
-        values = self._blank.copy()
+        values = self.blank.copy()
         position, end = 0, len(data)
         while position < end:
             tag, position = data[position], position + 1
@@ -193,12 +196,12 @@ class _Table:
     def encode(self, message: Message) -> bytes:
         values = object.__getattribute__(message, "__dict__")
         encoded = b""
-        for name, python_type, encode in self.encoders:
-            value = values[name]
-            if type(value) is python_type:
-                encoded += encode(value)
-            elif value is not betterproto.PLACEHOLDER:
+        for name, python_type, unset, encode in self.encoders:
+            if (value := values[name]) is unset:
+                continue
+            if type(value) is not python_type:
                 raise _OddError
+            encoded += encode(value)
         unknown: bytes = values["_unknown_fields"]
         return encoded + unknown
 
@@ -229,8 +232,10 @@ def _unpack(kind: _Kind) -> Callable[[bytes], list[Any]]:
 
 
 def _one(tag: bytes, kind: _Kind, *, has_presence: bool) -> Callable[[Any], bytes]:
+    encode_value = kind.encode
+
     def encode(value: Any) -> bytes:
-        return tag + kind.encode(value) if value or has_presence else b""
+        return tag + encode_value(value) if value or has_presence else b""
 
     return encode
 
@@ -265,6 +270,18 @@ def _message_field(tag: bytes, kind: _Kind) -> Callable[[Message], bytes]:
     return encode
 
 
+class _Tables(dict[type, "_Table | None"]):
+    """The tables of the classes that were used; None for a class that is left to its library."""
+
+    def __init__(self, compile_: Callable[[type], "_Table | None"]) -> None:
+        super().__init__()
+        self._compile = compile_
+
+    def __missing__(self, message_type: type) -> "_Table | None":
+        table = self[message_type] = self._compile(message_type)
+        return table
+
+
 class CompiledCodec(CodecBase):
     """Encodes and decodes protobuf messages of betterproto, quickly, and of google.protobuf.
 
@@ -275,7 +292,7 @@ class CompiledCodec(CodecBase):
 
     def __init__(self) -> None:
         """Start with no class known."""
-        self._tables: dict[type, _Table | None] = {}
+        self._tables = _Tables(self._compile)
         self._general = ProtoCodec()
 
     def encode(self, message: Any, message_type: Any) -> bytes:
@@ -285,7 +302,7 @@ class CompiledCodec(CodecBase):
             TypeError: ``message`` is not a ``message_type``.
 
         """
-        if type(message) is message_type and (table := self._table(message_type)):
+        if type(message) is message_type and (table := self._tables[message_type]):
             try:
                 return table.encode(message)
             except _ODD:
@@ -299,19 +316,12 @@ class CompiledCodec(CodecBase):
             Exception: whatever the message's own library raises for malformed data.
 
         """
-        if table := self._table(message_type):
+        if table := self._tables[message_type]:
             try:
                 return table.decode(data)
             except _ODD:
                 pass
         return self._general.decode(data, message_type)
-
-    def _table(self, message_type: type) -> _Table | None:
-        try:
-            return self._tables[message_type]
-        except KeyError:
-            table = self._tables[message_type] = self._compile(message_type)
-            return table
 
     def _compile(self, message_type: type) -> _Table | None:
         if not issubclass(message_type, Message):
@@ -344,18 +354,17 @@ class CompiledCodec(CodecBase):
 
 
 def _add(table: _Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:
-    is_packed = is_list and meta.proto_type in betterproto.PACKED_TYPES
     own_tag = meta.number << 3 | kind.wire_type
     table.decoders[own_tag] = _Decoder(name, _SIZES.get(kind.wire_type), kind.decode, is_list)
-    if is_packed:
+    if is_list and meta.proto_type in betterproto.PACKED_TYPES:
         packed_tag = meta.number << 3 | _DELIMITED
         table.decoders[packed_tag] = _Decoder(name, None, _unpack(kind), is_appended=False)
-        table.encoders.append(_Encoder(name, list, _packed(_varint(packed_tag), kind)))
+        encode: Callable[[Any], bytes] = _packed(_varint(packed_tag), kind)
     elif is_list:
-        table.encoders.append(_Encoder(name, list, _repeated(_varint(own_tag), kind)))
+        encode = _repeated(_varint(own_tag), kind)
     elif meta.proto_type == betterproto.TYPE_MESSAGE and not meta.optional:
         encode = _message_field(_varint(own_tag), kind)
-        table.encoders.append(_Encoder(name, kind.python_type, encode))
     else:
         encode = _one(_varint(own_tag), kind, has_presence=bool(meta.optional))
-        table.encoders.append(_Encoder(name, kind.python_type, encode))
+    python_type = list if is_list else kind.python_type
+    table.encoders.append(_Encoder(name, python_type, table.blank[name], encode))
