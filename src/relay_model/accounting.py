@@ -158,5 +158,6 @@ class RequestLog:
         if self.outcome.finish_reason is not FinishReason.UNSPECIFIED:
             fields["finish_reason"] = self.outcome.finish_reason.name.lower()
         if self.outcome.usage is not None:
-            fields.update(self.outcome.usage._asdict())
+            known = self.outcome.usage._asdict().items()
+            fields.update((name, count) for name, count in known if count is not None)
         return fields

@@ -24,6 +24,8 @@ class FinishReason(IntEnum):
     """The rest was withheld, or the model refused to continue."""
     OTHER = 4
     """The model gave another reason."""
+    TOOL_CALLS = 5
+    """The model waits for the results of the tools that it called."""
 
 
 class Usage(NamedTuple):
@@ -31,6 +33,10 @@ class Usage(NamedTuple):
 
     prompt_tokens: int
     completion_tokens: int
+    cached_tokens: int | None = None
+    """Those of the prompt that the model had read before; None when it did not say."""
+    reasoning_tokens: int | None = None
+    """Those of the answer that are reasoning; None when it did not say."""
 
 
 class Outcome(NamedTuple):

@@ -11,7 +11,7 @@ from grpclib.const import Status
 
 from relay_model.backends.local.llama_answer import LlamaAnswer
 from relay_model.errors import BackendError
-from relay_model.outcome import FinishReason
+from relay_model.outcome import FinishReason, Outcome, Usage
 from tests.support.scripted_backend import (
     LAST,
     EndlessEngine,
@@ -76,7 +76,7 @@ async def test_the_last_steps_say_how_the_answer_ended(reported: str, reason: Fi
     engine = ScriptedEngine(says("x"), says("", finish_reason=reported), costs(3, 1))
     async with LlamaAnswer(engine, {}) as answer:
         assert [piece async for piece in answer] == ["x"]
-        assert answer.outcome == (reason, (3, 1))
+        assert answer.outcome == Outcome(reason, Usage(3, 1))
 
 
 async def test_a_full_buffer_holds_the_thread() -> None:

@@ -8,6 +8,7 @@ from typing import (
     TYPE_CHECKING,
     AsyncIterator,
     Dict,
+    List,
     Optional,
 )
 
@@ -39,12 +40,75 @@ class FinishReason(betterproto.Enum):
     OTHER = 4
     """It gave a reason that is none of these."""
 
+    TOOL_CALLS = 5
+    """It waits for what the tools that it called say."""
+
+
+class Role(betterproto.Enum):
+    """Who says a message."""
+
+    UNSPECIFIED = 0
+    """Refused."""
+
+    SYSTEM = 1
+    """Whoever runs the model: instructions that stand above the user's."""
+
+    USER = 2
+    ASSISTANT = 3
+    """The model, earlier in the conversation."""
+
+    TOOL = 4
+    """A tool that the model called."""
+
+
+class ToolChoiceMode(betterproto.Enum):
+    AUTO = 0
+    """The model decides."""
+
+    NONE = 1
+    REQUIRED = 2
+    """It calls at least one."""
+
+    NAMED = 3
+    """It calls the one that `name` says."""
+
+
+class ResponseFormatType(betterproto.Enum):
+    TEXT = 0
+    JSON_OBJECT = 1
+    """Any JSON object."""
+
+    JSON_SCHEMA = 2
+    """JSON that fits `schema`."""
+
 
 @dataclass(eq=False, repr=False)
 class GenerateRequest(betterproto.Message):
     prompt: str = betterproto.string_field(1)
+    """What one user says. It is used when `messages` is empty."""
+
     session_id: str = betterproto.string_field(2)
     """Groups the requests of one conversation; opaque to the gateway."""
+
+    model: str = betterproto.string_field(3)
+    """
+    A model by the id that ListModels gives; empty for the first of them.
+    """
+
+    messages: List["Message"] = betterproto.message_field(4)
+    """A conversation, the oldest message first."""
+
+    parameters: "Parameters" = betterproto.message_field(5)
+    tools: List["Tool"] = betterproto.message_field(6)
+    """What the model may call."""
+
+    tool_choice: "ToolChoice" = betterproto.message_field(7)
+    response_format: "ResponseFormat" = betterproto.message_field(8)
+    request_id: str = betterproto.string_field(9)
+    """Names the request in the logs of both programs."""
+
+    caller: str = betterproto.string_field(11)
+    """The name of whoever asks: of a key, for example, and never the key."""
 
 
 @dataclass(eq=False, repr=False)
@@ -59,6 +123,17 @@ class GenerateResponse(betterproto.Message):
     usage: "Usage" = betterproto.message_field(4)
     """In the last message only; absent when the model did not count."""
 
+    reasoning: str = betterproto.string_field(5)
+    """
+    What the model thinks before it answers. It is no part of the answer.
+    """
+
+    tool_call: "ToolCallDelta" = betterproto.message_field(6)
+    """A piece of a call of a tool."""
+
+    refusal: str = betterproto.string_field(9)
+    """Why the model does not answer, in its own words."""
+
 
 @dataclass(eq=False, repr=False)
 class Usage(betterproto.Message):
@@ -66,6 +141,169 @@ class Usage(betterproto.Message):
 
     prompt_tokens: int = betterproto.uint32_field(1)
     completion_tokens: int = betterproto.uint32_field(2)
+    cached_tokens: Optional[int] = betterproto.uint32_field(3, optional=True)
+    """
+    Those of the prompt that the model had read before; absent when it did not say.
+    """
+
+    reasoning_tokens: Optional[int] = betterproto.uint32_field(4, optional=True)
+    """Those of the answer that are reasoning; absent when it did not say."""
+
+
+@dataclass(eq=False, repr=False)
+class Message(betterproto.Message):
+    """One message of a conversation."""
+
+    role: "Role" = betterproto.enum_field(1)
+    parts: List["Part"] = betterproto.message_field(2)
+    tool_call_id: str = betterproto.string_field(3)
+    """
+    The id of the call that this is the result of; of the role TOOL only.
+    """
+
+    name: str = betterproto.string_field(4)
+    """Tells several speakers of one role apart."""
+
+
+@dataclass(eq=False, repr=False)
+class Part(betterproto.Message):
+    """A part of a message: one of the fields is set."""
+
+    text: Optional[str] = betterproto.string_field(1, optional=True)
+    image: Optional["Image"] = betterproto.message_field(2, optional=True)
+    tool_call: Optional["ToolCall"] = betterproto.message_field(3, optional=True)
+    """Of the role ASSISTANT only."""
+
+    reasoning: Optional[str] = betterproto.string_field(4, optional=True)
+    """Of the role ASSISTANT only."""
+
+
+@dataclass(eq=False, repr=False)
+class Image(betterproto.Message):
+    """An image: its bytes and their type, or where it is."""
+
+    data: Optional[bytes] = betterproto.bytes_field(1, optional=True)
+    media_type: str = betterproto.string_field(2)
+    """For example image/png."""
+
+    uri: Optional[str] = betterproto.string_field(3, optional=True)
+    detail: str = betterproto.string_field(4)
+    """How closely the model should look, in the words of its API."""
+
+
+@dataclass(eq=False, repr=False)
+class ToolCall(betterproto.Message):
+    """A call of a tool that the model made earlier in the conversation."""
+
+    id: str = betterproto.string_field(1)
+    name: str = betterproto.string_field(2)
+    arguments: str = betterproto.string_field(3)
+    """A JSON object."""
+
+
+@dataclass(eq=False, repr=False)
+class ToolCallDelta(betterproto.Message):
+    """A piece of a call of a tool that the model makes."""
+
+    index: int = betterproto.uint32_field(1)
+    """Tells the calls of one answer apart, from 0."""
+
+    id: str = betterproto.string_field(2)
+    """In the first piece of a call only."""
+
+    name: str = betterproto.string_field(3)
+    """In the first piece of a call only."""
+
+    arguments: str = betterproto.string_field(4)
+    """The next piece of a JSON object."""
+
+
+@dataclass(eq=False, repr=False)
+class Tool(betterproto.Message):
+    """What a model may call."""
+
+    name: str = betterproto.string_field(1)
+    description: str = betterproto.string_field(2)
+    parameters: str = betterproto.string_field(3)
+    """
+    The JSON schema of the arguments, a JSON object; empty when there are none.
+    """
+
+    strict: Optional[bool] = betterproto.bool_field(4, optional=True)
+    """Whether the arguments have to fit the schema."""
+
+
+@dataclass(eq=False, repr=False)
+class ToolChoice(betterproto.Message):
+    """Whether the model calls a tool."""
+
+    mode: "ToolChoiceMode" = betterproto.enum_field(1)
+    name: str = betterproto.string_field(2)
+
+
+@dataclass(eq=False, repr=False)
+class ResponseFormat(betterproto.Message):
+    """What an answer's text looks like."""
+
+    type: "ResponseFormatType" = betterproto.enum_field(1)
+    schema: str = betterproto.string_field(2)
+    """A JSON schema, a JSON object."""
+
+    name: str = betterproto.string_field(3)
+    description: str = betterproto.string_field(4)
+    strict: Optional[bool] = betterproto.bool_field(5, optional=True)
+
+
+@dataclass(eq=False, repr=False)
+class Parameters(betterproto.Message):
+    """How a model answers. What is absent is the model's own default."""
+
+    max_tokens: Optional[int] = betterproto.uint32_field(1, optional=True)
+    """The longest answer, in tokens, reasoning included."""
+
+    temperature: Optional[float] = betterproto.double_field(2, optional=True)
+    top_p: Optional[float] = betterproto.double_field(3, optional=True)
+    stop: List[str] = betterproto.string_field(4)
+    """The answer ends before any of these texts."""
+
+    seed: Optional[int] = betterproto.int64_field(5, optional=True)
+    frequency_penalty: Optional[float] = betterproto.double_field(6, optional=True)
+    presence_penalty: Optional[float] = betterproto.double_field(7, optional=True)
+    top_k: Optional[int] = betterproto.uint32_field(8, optional=True)
+    reasoning_effort: Optional[str] = betterproto.string_field(9, optional=True)
+    """
+    How much the model thinks, in the words of its API: low, medium, high, ...
+    """
+
+    parallel_tool_calls: Optional[bool] = betterproto.bool_field(10, optional=True)
+    """Whether one answer may call several tools."""
+
+
+@dataclass(eq=False, repr=False)
+class ListModelsRequest(betterproto.Message):
+    pass
+
+
+@dataclass(eq=False, repr=False)
+class ListModelsResponse(betterproto.Message):
+    models: List["Model"] = betterproto.message_field(1)
+    """The first is the one that answers when a request names none."""
+
+    max_concurrent: int = betterproto.uint32_field(2)
+    """
+    How many answers the service gives at a time; 0 when it does not say.
+    """
+
+
+@dataclass(eq=False, repr=False)
+class Model(betterproto.Message):
+    id: str = betterproto.string_field(1)
+    owned_by: str = betterproto.string_field(2)
+    created: Optional[int] = betterproto.int64_field(3, optional=True)
+    """When it was made, in seconds since 1970."""
+
+    context_tokens: Optional[int] = betterproto.uint32_field(4, optional=True)
+    """How many tokens of a conversation and its answer it holds."""
 
 
 class AiServiceStub(betterproto.ServiceStub):
@@ -87,6 +325,23 @@ class AiServiceStub(betterproto.ServiceStub):
         ):
             yield response
 
+    async def list_models(
+        self,
+        list_models_request: "ListModelsRequest",
+        *,
+        timeout: Optional[float] = None,
+        deadline: Optional["Deadline"] = None,
+        metadata: Optional["MetadataLike"] = None
+    ) -> "ListModelsResponse":
+        return await self._unary_unary(
+            "/ai.AIService/ListModels",
+            list_models_request,
+            ListModelsResponse,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class AiServiceBase(ServiceBase):
 
@@ -95,6 +350,11 @@ class AiServiceBase(ServiceBase):
     ) -> AsyncIterator[GenerateResponse]:
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
         yield GenerateResponse()
+
+    async def list_models(
+        self, list_models_request: "ListModelsRequest"
+    ) -> "ListModelsResponse":
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
     async def __rpc_generate(
         self, stream: "grpclib.server.Stream[GenerateRequest, GenerateResponse]"
@@ -106,6 +366,13 @@ class AiServiceBase(ServiceBase):
             request,
         )
 
+    async def __rpc_list_models(
+        self, stream: "grpclib.server.Stream[ListModelsRequest, ListModelsResponse]"
+    ) -> None:
+        request = await stream.recv_message()
+        response = await self.list_models(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> Dict[str, grpclib.const.Handler]:
         return {
             "/ai.AIService/Generate": grpclib.const.Handler(
@@ -113,5 +380,11 @@ class AiServiceBase(ServiceBase):
                 grpclib.const.Cardinality.UNARY_STREAM,
                 GenerateRequest,
                 GenerateResponse,
+            ),
+            "/ai.AIService/ListModels": grpclib.const.Handler(
+                self.__rpc_list_models,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListModelsRequest,
+                ListModelsResponse,
             ),
         }
