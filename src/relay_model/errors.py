@@ -41,6 +41,9 @@ class BackendError(Exception):
         detail: what an operator wants to know; only for the log. Never contains a key.
         retry_after: seconds after which a retry may succeed; None if unknown. The caller gets them
             as ``google.rpc.RetryInfo``.
+        field: which field of the request is wrong, for example ``messages[2].role``; None if it is
+            none of them. The caller gets it as ``google.rpc.BadRequest``, with the message, so both
+            may be shown to whoever asked.
 
     """
 
@@ -51,6 +54,7 @@ class BackendError(Exception):
         *,
         detail: str | None = None,
         retry_after: float | None = None,
+        field: str | None = None,
     ) -> None:
         """Describe the failure to the caller, and in ``detail`` to the operator."""
         super().__init__(message)
@@ -58,3 +62,4 @@ class BackendError(Exception):
         self.message = message
         self.detail = detail
         self.retry_after = retry_after
+        self.field = field
