@@ -28,8 +28,14 @@ def fails(status: Status) -> GRPCError:
 class Model(AiServiceBase):
     """Follows one script for each call, the last of them for all that come after."""
 
-    def __init__(self, *scripts: Iterable[Step] | Script, says_done: bool = True) -> None:
+    def __init__(
+        self,
+        *scripts: Iterable[Step] | Script,
+        says_done: bool = True,
+        last: GenerateResponse | None = None,
+    ) -> None:
         self._scripts = list(scripts)
+        self._last = GenerateResponse(done=True) if last is None else last
         self._says_done = says_done
         self.requests: list[GenerateRequest] = []
         #: What each call named as its trace.
@@ -58,7 +64,7 @@ class Model(AiServiceBase):
                 else:
                     await _follow(step)
             if self._says_done:
-                yield GenerateResponse(done=True)
+                yield self._last
             self.reached_end += 1
         finally:
             self.ended.append(trio.current_time())

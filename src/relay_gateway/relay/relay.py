@@ -44,6 +44,7 @@ from relay_common.trace import trace_metadata
 from relay_gateway.extensions import FLUSH, ChunkWriter
 from relay_gateway.relay import outcome as outcomes
 from relay_gateway.relay import sse
+from relay_gateway.relay.completion import Completion
 from relay_gateway.relay.outcome import Cause, Outcome
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
@@ -69,6 +70,10 @@ class Encoder(Protocol):
     @abstractmethod
     def token(self, text: str, /) -> bytes:
         """Encode a token."""
+
+    @abstractmethod
+    def done(self, completion: Completion, /) -> bytes:
+        """Encode the end of a complete answer."""
 
     @abstractmethod
     def error(self, message: str, /, *, code: str, cause: str) -> bytes:
@@ -133,6 +138,8 @@ class Relay:
         #: The browser disconnected before the answer had an outcome.
         self._disconnected = False
         self._is_delivered = False
+        #: The event that ends the answer, once the model has completed it.
+        self._done_event = b""
         #: The body waits, and nothing is on its way to it.
         self._is_awaited = False
         self._last_chunk = self.started
@@ -298,8 +305,12 @@ class Relay:
                 self._count(len(tokens))
                 await self._put(b"".join(map(self._encoder.token, tokens)), send)
             if is_done:
-                return outcomes.DONE
-        return outcomes.DONE if last is not None and last.done else outcomes.CUT_SHORT
+                return self._complete(last)
+        return self._complete(last) if last is not None and last.done else outcomes.CUT_SHORT
+
+    def _complete(self, last: GenerateResponse) -> Outcome:
+        self._done_event = self._encoder.done(Completion(last))
+        return outcomes.DONE
 
     def _count(self, tokens: int) -> None:
         if self.first_token is None:
@@ -330,7 +341,7 @@ class Relay:
 
     def _last_event(self, outcome: Outcome) -> bytes:
         if outcome is outcomes.DONE:
-            return sse.DONE
+            return self._done_event
         return self._encoder.error(outcome.message, code=outcome.code, cause=outcome.cause)
 
     # -- the heartbeat --------------------------------------------------------------------------
