@@ -26,6 +26,7 @@ LEVELS = {
     ),
     "relay_model": (
         {"errors", "outcome"},
+        {"conversation"},
         {"backends.protocol", "backends.settings"},
         {"backends.demo", "backends.local", "backends.providers"},
         {"backends.registry"},

@@ -21,8 +21,9 @@ from grpclib_anyio.config import Configuration
 from grpclib_anyio.testing import ChannelFor, ChannelOver, MemoryStream
 from harness.clock import on_mock_clock
 from relay_gateway.extensions import ChunkWriter
+from relay_gateway.relay.encoder import Encoder
 from relay_gateway.relay.outcome import Cause
-from relay_gateway.relay.relay import GENERATE, Encoder, Limits, Relay
+from relay_gateway.relay.relay import GENERATE, Limits, Relay
 from relay_gateway.relay.sse import DONE as DONE_EVENT
 from relay_gateway.relay.sse import PING, JsonEncoder, TextEncoder
 from relay_proto.ai import GenerateRequest
@@ -183,7 +184,7 @@ async def channel_to(
 
 async def test_route_is_that_of_the_generated_service() -> None:
     await trio.lowlevel.checkpoint()
-    assert list(Model(()).__mapping__()) == [GENERATE]
+    assert GENERATE in Model(()).__mapping__()
 
 
 async def test_tokens_arrive_one_at_a_time_as_they_come() -> None:

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from relay_gateway.relay import sse
+from relay_gateway.relay.outcome import Cause, Outcome
 from tests.support.event_stream import DONE, Event, Parser, comments, normalized, parse
 
 # Rich in what has a meaning in an event stream, next to everything else that is Unicode.
@@ -137,17 +138,19 @@ def test_ping_is_seen_by_no_page() -> None:
 
 
 def test_error_in_text_shows_the_message_alone() -> None:
-    event = sse.TextEncoder().error("It broke.", code="INTERNAL", cause="model_error")
+    event = sse.TextEncoder().error(Outcome(Cause.MODEL_ERROR, "INTERNAL", "It broke."))
     assert event == b"event: error\ndata: It broke.\n\n"
 
 
 def test_error_in_text_is_one_line() -> None:
-    event = sse.TextEncoder().error("one\r\ntwo\n\nevent: done", code="X", cause="y")
+    event = sse.TextEncoder().error(Outcome(Cause.MODEL_ERROR, "X", "one\r\ntwo\n\nevent: done"))
     assert parse(event) == [Event("one two  event: done", "error")]
 
 
 def test_error_in_json_has_code_message_and_cause() -> None:
-    (event,) = parse(sse.JsonEncoder().error("Too \u201clong\u201d\n", code="C", cause="deadline"))
+    (event,) = parse(
+        sse.JsonEncoder().error(Outcome(Cause.DEADLINE, "C", "Too \u201clong\u201d\n"))
+    )
     assert event.type == "error"
     assert json.loads(event.data) == {
         "code": "C",

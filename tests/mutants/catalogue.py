@@ -453,9 +453,9 @@ self.window.credit(size)):
         27,
         "a heartbeat extends the deadline",
         _RELAY,
-        right="                self._put_nowait(sse.PING, send)",
+        right="                self._put_nowait(PING, send)",
         wrong="""\
-                self._put_nowait(sse.PING, send)
+                self._put_nowait(PING, send)
             self._answer.deadline = trio.current_time() + self._limits.deadline""",
         also=(("timeout=self.started + self._limits.deadline - trio.current_time(),", ""),),
         tests=(f"{_TEST_RELAY}test_deadline_is_not_extended_by_pings",),

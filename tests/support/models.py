@@ -11,9 +11,9 @@ from hyperframe.frame import Frame, RstStreamFrame
 from grpclib_anyio.testing import FrameRecorder
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
 
-#: A token, the seconds that pass before the next step, an event that it waits for, or the status
-#: that ends the answer.
-Step = str | float | trio.Event | GRPCError
+#: A token or another piece, the seconds that pass before the next step, an event that it waits for,
+#: or the status that ends the answer.
+Step = str | GenerateResponse | float | trio.Event | GRPCError
 Script = Callable[[], Iterable[Step]]
 
 #: What no answer to a browser may contain.
@@ -61,6 +61,8 @@ class Model(AiServiceBase):
                     self.pulled += 1
                     self._changed.unpark_all()
                     yield GenerateResponse(token=step)
+                elif isinstance(step, GenerateResponse):
+                    yield step
                 else:
                     await _follow(step)
             if self._says_done:

@@ -22,6 +22,7 @@ _NAMES: dict[int, str | None] = {
     FinishReason.LENGTH: "length",
     FinishReason.CONTENT_FILTER: "content_filter",
     FinishReason.OTHER: "other",
+    FinishReason.TOOL_CALLS: "tool_calls",
 }
 
 
@@ -34,7 +35,7 @@ class Completion:
 
     @property
     def finish_reason(self) -> str | None:
-        """``stop``, ``length``, ``content_filter`` or ``other``; None if the model did not say.
+        """``stop``, ``length``, ``tool_calls``, ``content_filter`` or ``other``; None if unknown.
 
         A reason that a newer model service knows, and we do not, is ``other``.
         """
@@ -42,8 +43,11 @@ class Completion:
 
     @property
     def usage(self) -> dict[str, int] | None:
-        """The model's tokens by the names of ``Usage``; None if it did not count."""
+        """The model's tokens by the names of ``Usage``, without those that it did not count.
+
+        None if it did not count at all.
+        """
         usage = self._last.usage
         if not betterproto.serialized_on_wire(usage):
             return None
-        return asdict(usage)
+        return {name: count for name, count in asdict(usage).items() if count is not None}

@@ -28,11 +28,10 @@ has events to read does not need one.
 us a chunk writer, the token is written to the browser's socket at once, and the body sleeps on.
 """
 
-from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 import trio
 from grpclib.const import Cardinality
@@ -43,9 +42,10 @@ from grpclib_anyio.betterproto import getter
 from relay_common.trace import trace_metadata
 from relay_gateway.extensions import FLUSH, ChunkWriter
 from relay_gateway.relay import outcome as outcomes
-from relay_gateway.relay import sse
 from relay_gateway.relay.completion import Completion
+from relay_gateway.relay.encoder import Encoder, encode
 from relay_gateway.relay.outcome import Cause, Outcome
+from relay_gateway.relay.sse import PING
 from relay_proto.ai import GenerateRequest, GenerateResponse
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
     from grpclib_anyio.client import Channel, Stream
 
-__all__ = ["GENERATE", "Encoder", "Limits", "Relay"]
+__all__ = ["GENERATE", "Limits", "Relay"]
 
 #: Tokens that become one chunk. While a fast model's tokens are encoded, other requests wait.
 _AT_ONCE = 32
@@ -62,22 +62,6 @@ _AT_ONCE = 32
 GENERATE = "/ai.AIService/Generate"
 _token_of = getter("token")
 _log = get_logger(__name__)
-
-
-class Encoder(Protocol):
-    """How events are written; see ``sse``."""
-
-    @abstractmethod
-    def token(self, text: str, /) -> bytes:
-        """Encode a token."""
-
-    @abstractmethod
-    def done(self, completion: Completion, /) -> bytes:
-        """Encode the end of a complete answer."""
-
-    @abstractmethod
-    def error(self, message: str, /, *, code: str, cause: str) -> bytes:
-        """Encode the end of an answer that was cut short."""
 
 
 @dataclass(frozen=True)
@@ -303,7 +287,7 @@ class Relay:
                 tokens.pop()
             if tokens:
                 self._count(len(tokens))
-                await self._put(b"".join(map(self._encoder.token, tokens)), send)
+                await self._put(encode(self._encoder, tokens, responses), send)
             if is_done:
                 return self._complete(last)
         return self._complete(last) if last is not None and last.done else outcomes.CUT_SHORT
@@ -342,7 +326,7 @@ class Relay:
     def _last_event(self, outcome: Outcome) -> bytes:
         if outcome is outcomes.DONE:
             return self._done_event
-        return self._encoder.error(outcome.message, code=outcome.code, cause=outcome.cause)
+        return self._encoder.error(outcome)
 
     # -- the heartbeat --------------------------------------------------------------------------
 
@@ -363,4 +347,4 @@ class Relay:
         if self.outcome is None and now >= self._last_chunk + self._limits.heartbeat:
             self._last_chunk = now
             with suppress(trio.WouldBlock):  # a browser that has unread events needs no ping
-                self._put_nowait(sse.PING, send)
+                self._put_nowait(PING, send)

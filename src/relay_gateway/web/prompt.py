@@ -15,7 +15,7 @@ from quart import Request
 from werkzeug.exceptions import HTTPException
 
 from grpclib_anyio.betterproto import maker
-from relay_gateway.relay.relay import Encoder
+from relay_gateway.relay.encoder import Encoder
 from relay_gateway.relay.sse import JsonEncoder, TextEncoder
 from relay_proto.ai import GenerateRequest
 

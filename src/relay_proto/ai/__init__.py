@@ -114,6 +114,8 @@ class GenerateRequest(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class GenerateResponse(betterproto.Message):
     token: str = betterproto.string_field(1)
+    """A piece of the answer. A message with a token has no other piece."""
+
     done: bool = betterproto.bool_field(2)
     """True on the last message only: an answer without it was cut short."""
 

@@ -53,8 +53,8 @@ MUTANTS = [
         0,
         "an error in JSON is told as text",
         _SSE,
-        right='return _json_event("error", {"code": code, "message": message, "cause": cause})',
-        wrong="return TextEncoder().error(message, code=code, cause=cause)",
+        right='return _json_event("error", fields)',
+        wrong="return TextEncoder().error(failure)",
         tests=(f"{_TEST_JSON}test_error_is_json",),
     ),
 ]
