@@ -58,6 +58,20 @@ class GatewaySettings(LogSettings):
         default=65_536, ge=1, le=2**20, description="bytes of UTF-8 that a prompt may have at most"
     )
 
+    hold_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        le=60,
+        allow_inf_nan=False,
+        description="seconds for which a POST's headers wait for the first token",
+    )
+    max_answer_characters: int = Field(
+        default=2**20,
+        ge=1,
+        le=2**26,
+        description="characters of an answer that is not streamed, at most",
+    )
+
     @property
     def limits(self) -> Limits:
         """What bounds each request."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import anyio
 from google.protobuf.duration_pb2 import Duration
-from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
@@ -145,12 +145,16 @@ def _outcome_of(error: BackendError) -> _RequestOutcome:
     return _RequestOutcome("model_unavailable" if is_unavailable else "model_error", error.status)
 
 
-def _details(error: BackendError) -> list[RetryInfo] | None:
-    if error.retry_after is None:
-        return None
-    delay = Duration()
-    delay.FromNanoseconds(round(error.retry_after * _NANOSECONDS))
-    return [RetryInfo(retry_delay=delay)]
+def _details(error: BackendError) -> list[RetryInfo | BadRequest] | None:
+    details: list[RetryInfo | BadRequest] = []
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_after * _NANOSECONDS))
+        details.append(RetryInfo(retry_delay=delay))
+    if error.field is not None:
+        violation = BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(BadRequest(field_violations=[violation]))
+    return details or None
 
 
 def _last_message(outcome: "Outcome") -> GenerateResponse:

@@ -14,6 +14,7 @@ WITHOUT_MUTANT = {
 
 _RELAY = "src/relay_gateway/relay/relay.py"
 _HTTP_CONNECTION = "src/relay_gateway/web/http_connection.py"
+_ANSWER = "src/relay_gateway/web/answer.py"
 _ROUTES = "src/relay_gateway/web/routes.py"
 _SSE = "src/relay_gateway/relay/sse.py"
 _HYPERCORN = "src/relay_gateway/server/tcp.py"
@@ -383,7 +384,7 @@ self.window.credit(size)):
     Mutant(
         19,
         "a body that is no ResponseBody",
-        _HTTP_CONNECTION,
+        _ANSWER,
         right="class AnswerBody(ResponseBody):",
         wrong="class AnswerBody:",
         tests=(f"{_TEST_APP}test_stream",),

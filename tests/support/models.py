@@ -9,7 +9,13 @@ from grpclib.exceptions import GRPCError
 from hyperframe.frame import Frame, RstStreamFrame
 
 from grpclib_anyio.testing import FrameRecorder
-from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
+from relay_proto.ai import (
+    AiServiceBase,
+    GenerateRequest,
+    GenerateResponse,
+    ListModelsRequest,
+    ListModelsResponse,
+)
 
 #: A token or another piece, the seconds that pass before the next step, an event that it waits for,
 #: or the status that ends the answer.
@@ -33,10 +39,13 @@ class Model(AiServiceBase):
         *scripts: Iterable[Step] | Script,
         says_done: bool = True,
         last: GenerateResponse | None = None,
+        models: ListModelsResponse | None = None,
     ) -> None:
         self._scripts = list(scripts)
         self._last = GenerateResponse(done=True) if last is None else last
         self._says_done = says_done
+        #: None for a service that knows nothing but prompts.
+        self.models = models
         self.requests: list[GenerateRequest] = []
         #: What each call named as its trace.
         self.traceparents: list[str | None] = []
@@ -71,6 +80,11 @@ class Model(AiServiceBase):
         finally:
             self.ended.append(trio.current_time())
             self._changed.unpark_all()
+
+    async def list_models(self, list_models_request: ListModelsRequest) -> ListModelsResponse:
+        if self.models is None:
+            return await super().list_models(list_models_request)
+        return self.models
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until something holds that a call changes."""

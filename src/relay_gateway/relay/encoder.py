@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from relay_gateway.relay.outcome import Outcome
     from relay_proto.ai import GenerateResponse, ToolCallDelta
 
-__all__ = ["Encoder", "encode"]
+__all__ = ["AnswerTooLongError", "Encoder", "encode"]
+
+
+class AnswerTooLongError(Exception):
+    """More was answered than an encoder may keep; the answer ends with an error that says so."""
 
 
 class Encoder(Protocol):
-    """How the events of one answer are written; it may remember what it wrote before."""
+    """How the events of one answer are written; it may remember what it wrote before.
+
+    Each of its functions may raise :class:`AnswerTooLongError`.
+    """
 
     @abstractmethod
     def token(self, text: str, /) -> bytes:

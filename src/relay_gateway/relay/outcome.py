@@ -5,13 +5,24 @@ cause is then ``model_unavailable``, the page says "The model cannot be reached 
 the service wrote goes to the log only.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-__all__ = ["CUT_SHORT", "DONE", "INTERNAL", "LATE", "STOPPED", "Cause", "Outcome", "outcome_of"]
+__all__ = [
+    "CUT_SHORT",
+    "DONE",
+    "INTERNAL",
+    "LATE",
+    "STOPPED",
+    "TOO_LONG",
+    "Cause",
+    "Outcome",
+    "outcome_of",
+]
 
 
 class Cause(StrEnum):
@@ -38,16 +49,24 @@ class Outcome:
     cause: Cause
     #: The gRPC status, by name.
     code: str
-    #: For the reader of the page: never anything that the model service wrote.
+    #: For the reader of the page. Of what the model service wrote it has only a refusal of one of
+    #: the request's fields, which is meant for whoever asked.
     message: str
     #: For the log.
     detail: str = ""
+    #: Seconds after which asking again may succeed; None if the model service named none.
+    retry_after: float | None = None
+    #: The field of the request that the model service refuses; None if it is none of them.
+    field: str | None = None
 
 
 _CAUSES = {
     Status.UNAVAILABLE: Cause.MODEL_UNAVAILABLE,
     Status.DEADLINE_EXCEEDED: Cause.DEADLINE,
 }
+_NANOSECONDS = 1e9
+#: Characters of a refusal that are shown.
+_SHOWN_LENGTH = 500
 _LATE_MESSAGE = "The answer took too long and was stopped."
 _GENERAL_MESSAGE = "The model failed to answer. Please try again."
 _MESSAGES = {
@@ -55,6 +74,7 @@ _MESSAGES = {
     Status.DEADLINE_EXCEEDED: _LATE_MESSAGE,
     Status.RESOURCE_EXHAUSTED: "The model is busy. Please try again in a moment.",
     Status.INVALID_ARGUMENT: "The model cannot answer this prompt. It may be too long.",
+    Status.NOT_FOUND: "There is no such model.",
 }
 
 DONE = Outcome(Cause.DONE, Status.OK.name, "")
@@ -70,14 +90,38 @@ STOPPED = Outcome(
     Status.UNAVAILABLE.name,
     "The service is restarting and stopped the answer. Please try again in a moment.",
 )
+TOO_LONG = Outcome(
+    Cause.MODEL_ERROR,
+    Status.OUT_OF_RANGE.name,
+    "The answer is too long to be given as a whole. Ask for a stream.",
+    "the answer is longer than may be kept",
+)
 INTERNAL = Outcome(Cause.MODEL_ERROR, Status.INTERNAL.name, _GENERAL_MESSAGE, "see the traceback")
 
 
 def outcome_of(error: GRPCError) -> Outcome:
     """Return how an answer ended that ended with a status other than OK."""
-    return Outcome(
+    outcome = Outcome(
         _CAUSES.get(error.status, Cause.MODEL_ERROR),
         error.status.name,
         _MESSAGES.get(error.status, _GENERAL_MESSAGE),
         error.message or "",
     )
+    for detail in error.details or ():
+        outcome = _with_detail(outcome, detail)
+    return outcome
+
+
+def _with_detail(outcome: Outcome, detail: object) -> Outcome:
+    """Add what a service says for the caller's eyes (google/rpc/error_details.proto)."""
+    if isinstance(detail, RetryInfo):
+        delay = detail.retry_delay
+        return replace(outcome, retry_after=delay.seconds + delay.nanos / _NANOSECONDS)
+    if isinstance(detail, BadRequest) and detail.field_violations:
+        violation = detail.field_violations[0]
+        return replace(
+            outcome,
+            message=violation.description[:_SHOWN_LENGTH],
+            field=violation.field[:_SHOWN_LENGTH],
+        )
+    return outcome

@@ -43,7 +43,7 @@ from relay_common.trace import trace_metadata
 from relay_gateway.extensions import FLUSH, ChunkWriter
 from relay_gateway.relay import outcome as outcomes
 from relay_gateway.relay.completion import Completion
-from relay_gateway.relay.encoder import Encoder, encode
+from relay_gateway.relay.encoder import AnswerTooLongError, Encoder, encode
 from relay_gateway.relay.outcome import Cause, Outcome
 from relay_gateway.relay.sse import PING
 from relay_proto.ai import GenerateRequest, GenerateResponse
@@ -122,6 +122,8 @@ class Relay:
         #: The browser disconnected before the answer had an outcome.
         self._disconnected = False
         self._is_delivered = False
+        #: The first token has come, or the answer has ended without one.
+        self._has_begun = trio.Event()
         #: The event that ends the answer, once the model has completed it.
         self._done_event = b""
         #: The body waits, and nothing is on its way to it.
@@ -200,6 +202,31 @@ class Relay:
             while True:
                 await write(await self.next_chunk())
 
+    async def until_begun(self) -> None:
+        """Wait for the first token, or for the end of an answer without one; a checkpoint.
+
+        Until then the response may still be something else than an answer.
+        """
+        await self._has_begun.wait()
+
+    async def read_to_end(self) -> None:
+        """Read all events and drop them, for an encoder that keeps the answer; a checkpoint.
+
+        The browser has none of it until :meth:`mark_delivered`.
+        """
+        with suppress(trio.EndOfChannel):
+            while True:
+                await self._receive.receive()
+
+    def mark_delivered(self) -> None:
+        """Note that the browser's connection has taken the whole answer."""
+        self._is_delivered = True
+
+    @property
+    def failure(self) -> Outcome | None:
+        """How the answer failed; None while it goes on, and when it is complete."""
+        return None if self.outcome is outcomes.DONE else self.outcome
+
     async def next_chunk(self) -> bytes:
         """Wait for an event, and return all that are there as one piece of the body.
 
@@ -246,6 +273,7 @@ class Relay:
             with self._answer:
                 outcome = await self._read_answer(send)
             self.outcome = outcome = outcome or self._if_cut_off
+            self._has_begun.set()
             self._silence.cancel()  # the heartbeat ends
             await self._put(self._last_event(outcome), send)
 
@@ -256,6 +284,8 @@ class Relay:
                 return await self._forward(self._call, send)
         except GRPCError as error:
             return outcomes.outcome_of(error)
+        except AnswerTooLongError:
+            return outcomes.TOO_LONG
         except Exception:  # noqa: BLE001 - a bug of ours; the stream still ends with an event
             # Quart reports a disconnect and drops what else went wrong, so it has to be said here.
             _log.exception("relay failed")
@@ -299,6 +329,7 @@ class Relay:
     def _count(self, tokens: int) -> None:
         if self.first_token is None:
             self.first_token = trio.current_time()
+            self._has_begun.set()
         self.tokens += tokens
 
     async def _put(self, chunk: bytes, send: trio.MemorySendChannel[bytes]) -> None:

@@ -15,26 +15,29 @@ each is as large as a task.
 
 from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import trio
 from quart import Request, Response
-from quart.wrappers.response import ResponseBody
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from relay_common.trace import join_trace
 from relay_gateway.extensions import CHUNK_WRITER, CLIENT, ChunkWriter, Client
-from relay_gateway.relay.relay import Relay
 from relay_gateway.web.accounting import RequestLog
+from relay_gateway.web.answer import AnswerBody
 from relay_gateway.web.shutdown import Shutdown
 
 if TYPE_CHECKING:
     from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, HTTPScope
     from quart.typing import ResponseTypes
 
-__all__ = ["RELAY", "AnswerBody", "HTTPConnection"]
+    from relay_gateway.relay.relay import Relay
+
+    RawHeaders: TypeAlias = tuple[tuple[bytes, bytes], ...]
+
+__all__ = ["RELAY", "HTTPConnection"]
 
 #: Where a request's ASGI scope holds its ``Relay``, once a route has made one.
 RELAY = "relay_gateway.relay"
@@ -42,30 +45,6 @@ RELAY = "relay_gateway.relay"
 #: A body means nothing with these methods (RFC 9110 § 9.3.1), and is not read.
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _TRACE = b"traceparent"
-
-
-class AnswerBody(ResponseBody):
-    """A model's answer as the body of a Quart response, which enters and leaves it in one task.
-
-    So no generator yields inside the request's nursery (PEP 789).
-    """
-
-    def __init__(self, relay: Relay) -> None:
-        """Take a request that has not been entered."""
-        self._relay = relay
-
-    async def __aenter__(self) -> Any:  # what Quart would iterate over; ours does not
-        """Start the request's tasks, and return its ``Relay``; not a checkpoint."""
-        return await self._relay.__aenter__()
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """Cancel the tasks and wait for them, which takes no time because they only clean up."""
-        await self._relay.__aexit__(exc_type, exc_value, tb)  # noqa: ASYNC102 - it cancels first
 
 
 class HTTPConnection(TrioASGIHTTPConnection):
@@ -127,27 +106,55 @@ class HTTPConnection(TrioASGIHTTPConnection):
 
     async def _send(self, response: "ResponseTypes", send: "ASGISendCallable") -> None:
         if isinstance(response, Response) and isinstance(response.response, AnswerBody):
-            # Without a timeout: the relay has its own, and an event that says so.
-            body, status = response.response, response.status_code
-            headers = _encoded(tuple(response.headers.items()))
+            body, headers = response.response, _encoded(tuple(response.headers.items()))
             del response  # see the module's docstring
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            async with body as relay:
-                relay.writer = self._writer
-                if self._client is not None:
-                    self._client.on_disconnect(relay.disconnect)
-                await relay.write_to(partial(_send_chunk, send))
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send_answer(body, headers, send)
         else:
-            with trio.move_on_after(cast("Any", self.app).config["RESPONSE_TIMEOUT"]):
-                await self._send_response(send, response)
+            await self._send_whole(response, send)
+
+    async def _send_answer(
+        self, body: AnswerBody, headers: "RawHeaders", send: "ASGISendCallable"
+    ) -> None:
+        # Without a timeout: the relay has its own, and an event that says so.
+        if not body.may_become_another:
+            await _send_start(send, headers)
+        async with body as relay:
+            if self._client is not None:
+                self._client.on_disconnect(relay.disconnect)
+            if body.may_become_another:
+                if (response := await body.another()) is not None:
+                    response.headers.extend(_cross_origin(headers))
+                    await self._send_whole(response, send)
+                    relay.mark_delivered()
+                    return
+                await _send_start(send, headers)
+            relay.writer = self._writer
+            await relay.write_to(partial(_send_chunk, send))
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _send_whole(self, response: "ResponseTypes", send: "ASGISendCallable") -> None:
+        with trio.move_on_after(cast("Any", self.app).config["RESPONSE_TIMEOUT"]):
+            await self._send_response(send, response)
+
+
+async def _send_start(send: Callable[[Any], Awaitable[None]], headers: "RawHeaders") -> None:
+    await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
 
 
 async def _send_chunk(send: Callable[[Any], Awaitable[None]], chunk: bytes) -> None:
     await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
 
+def _cross_origin(headers: "RawHeaders") -> list[tuple[str, str]]:
+    """Give what lets a page of another origin read a response."""
+    return [
+        (name.decode(), value.decode())
+        for name, value in headers
+        if name.startswith(b"access-control-")
+    ]
+
+
 @lru_cache(maxsize=16)
-def _encoded(headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+def _encoded(headers: tuple[tuple[str, str], ...]) -> "RawHeaders":
     """Encode headers for ASGI; hypercorn keeps them, and one copy does for all answers."""
     return tuple((name.lower().encode(), value.encode()) for name, value in headers)

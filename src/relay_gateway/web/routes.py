@@ -3,6 +3,7 @@
 ======================================  ========================================================
 ``/``                                   the page
 ``/api/ai/stream``                      a prompt's answer as server-sent events, GET or POST
+``/v1/…``                               OpenAI's API, see ``openai``
 ``/metrics``                            figures for Prometheus
 ``/healthz``, ``/readyz``               whether the process serves, and whether it takes requests
 ======================================  ========================================================
@@ -21,8 +22,10 @@ from grpclib_anyio.client import Channel
 from relay_gateway.relay.relay import Relay
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.accounting import RequestLog
-from relay_gateway.web.http_connection import RELAY, AnswerBody
+from relay_gateway.web.answer import AnswerBody
+from relay_gateway.web.http_connection import RELAY
 from relay_gateway.web.metrics import Metrics
+from relay_gateway.web.openai.routes import OpenAIRoutes, error_response
 from relay_gateway.web.prompt import read_question
 from relay_gateway.web.shutdown import Shutdown
 
@@ -44,6 +47,9 @@ _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type, traceparent",
 }
+_OPENAI = "/v1/"
+#: Pages of all origins may use these.
+_APIS = ("/api/", _OPENAI)
 #: Answered until the process ends, because monitoring wants to see the gateway stop.
 _MONITORING = frozenset({"alive", "expose_metrics"})
 
@@ -63,6 +69,7 @@ class Routes:
         self._shutdown = shutdown
         self._limits = settings.limits
         self._max_prompt_bytes = settings.max_prompt_bytes
+        self._openai = OpenAIRoutes(settings, model, self._begin, _STREAM_HEADERS)
         self._retry_after = max(1, ceil(settings.drain_seconds))
 
     def add_to(self, app: QuartTrio, metrics: Metrics) -> None:
@@ -82,6 +89,7 @@ class Routes:
         app.add_url_rule("/metrics", view_func=expose_metrics)
         app.add_url_rule("/healthz", endpoint="alive", view_func=_alive)
         app.add_url_rule("/readyz", endpoint="ready", view_func=_alive)
+        self._openai.add_to(app)
         app.before_request(self.refuse_when_stopping)
         app.register_error_handler(HTTPException, _plain_error)
         app.after_request(_allow_all_origins)
@@ -116,14 +124,16 @@ async def _alive() -> str:
     return "ok\n"
 
 
-async def _plain_error(error: HTTPException) -> Response:
+async def _plain_error(error: HTTPException) -> Any:
     """Say what is wrong in one line; also for what Quart itself refuses."""
+    if current_request.path.startswith(_OPENAI):
+        return error.response or error_response(error)
     text = f"{error.description or error.name}\n"
     headers = {**dict(error.get_headers()), "Content-Type": "text/plain; charset=utf-8"}
     return Response(text, error.code or 500, headers)
 
 
 async def _allow_all_origins(response: Response) -> Response:
-    if current_request.path.startswith("/api/"):
+    if current_request.path.startswith(_APIS):
         response.headers.update(_CORS_HEADERS)
     return response

@@ -1,0 +1,230 @@
+"""OpenAI's paths: an answer to a conversation, streamed or whole, and the list of models.
+
+Every request for an answer is a ``Relay`` like those of ``/api/ai/stream``, so whoever leaves stops
+the model, also when the answer is not streamed.
+"""
+
+import json
+import math
+import secrets
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any, NoReturn, cast
+
+from grpclib.exceptions import GRPCError
+from quart import Request, Response
+from quart import request as current_request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from grpclib_anyio.client import Channel
+from relay_gateway.relay.encoder import Encoder
+from relay_gateway.relay.outcome import Outcome, outcome_of
+from relay_gateway.relay.relay import Relay
+from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.answer import AnswerBody
+from relay_gateway.web.catalogue import Catalogue
+from relay_gateway.web.failure import headers_of, status_of
+from relay_gateway.web.openai.chunks import ChunkEncoder
+from relay_gateway.web.openai.completion import CompletionEncoder
+from relay_gateway.web.openai.errors import RefusedError, error_object, failure_object
+from relay_gateway.web.openai.request import ChatCompletionRequest, read_request
+from relay_proto.ai import GenerateRequest, Model
+
+__all__ = ["OpenAIRoutes", "error_response"]
+
+#: What a model service is called that has no names for its models.
+_ONLY_MODEL = "default"
+
+Begin = Callable[[Relay, dict[str, Any]], None]
+
+
+class OpenAIRoutes:
+    """The routes' functions, and what they share."""
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        model: Channel,
+        begin: Begin,
+        stream_headers: dict[str, str],
+    ) -> None:
+        """Answer from ``model``; ``begin`` is told of each request for an answer."""
+        self._model = model
+        self._catalogue = Catalogue(model)
+        self._begin = begin
+        self._settings = settings
+        self._stream_headers = stream_headers
+
+    def add_to(self, app: QuartTrio) -> None:
+        """Add the routes to an application."""
+        app.add_url_rule("/v1/chat/completions", view_func=self.complete, methods=["POST"])
+        app.add_url_rule("/v1/models", view_func=self.list_models)
+        app.add_url_rule("/v1/models/<path:name>", view_func=self.show_model)
+
+    # -- answers --------------------------------------------------------------------------------
+
+    async def complete(self) -> Response:
+        """Answer a conversation."""
+        # Quart's global looks the request up each time that an attribute is read.
+        request: Request = cast("Any", current_request)._get_current_object()  # noqa: SLF001 - werkzeug documents it
+        asked = read_request(await _json_object(request))
+        contract = asked.to_contract()
+        self._check_size(contract)
+        await self._check_service(asked, contract)
+        answer = {
+            "id": f"chatcmpl-{secrets.token_hex(16)}",
+            "created": int(time.time()),
+            "model": asked.model or _ONLY_MODEL,
+        }
+        if asked.stream:
+            encoder: Encoder = ChunkEncoder(answer, includes_usage=asked.wants_usage)
+            relay = self._relay(contract, encoder, request)
+            hold = self._settings.hold_seconds
+            body = AnswerBody(relay, hold=hold, on_failure=_failure_response)
+            return Response(body, headers=self._stream_headers)
+        whole = CompletionEncoder(answer, max_characters=self._settings.max_answer_characters)
+        relay = self._relay(contract, whole, request)
+        return Response(
+            AnswerBody(
+                relay,
+                hold=math.inf,
+                on_failure=_failure_response,
+                on_end=lambda: _json_response(whole.json()),
+            )
+        )
+
+    def _relay(self, contract: GenerateRequest, encoder: Encoder, request: Request) -> Relay:
+        relay = Relay(self._model, contract, encoder, self._settings.limits)
+        self._begin(relay, cast("dict[str, Any]", request.scope))
+        return relay
+
+    def _check_size(self, request: GenerateRequest) -> None:
+        size = sum(
+            len(text.encode())
+            for message in request.messages
+            for part in message.parts
+            for text in (part.text, part.reasoning)
+            if text is not None
+        )
+        if size > self._settings.max_prompt_bytes:
+            raise RefusedError(
+                f"The messages have {size} bytes of text,"
+                f" where {self._settings.max_prompt_bytes} is the most.",
+                param="messages",
+                code="context_length_exceeded",
+                status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            )
+
+    async def _check_service(self, asked: ChatCompletionRequest, contract: GenerateRequest) -> None:
+        """Refuse what a service that knows nothing but prompts would drop in silence."""
+        if contract.model == _ONLY_MODEL:
+            contract.model = ""
+        dropped = _beyond_prompt(asked, contract)
+        if dropped is None or await self._models() is not None:
+            return
+        if dropped == "model":
+            raise _no_such_model(asked.model)
+        raise RefusedError(f"The model takes no {dropped}: leave it out.", param=dropped)
+
+    # -- models ---------------------------------------------------------------------------------
+
+    async def list_models(self) -> Response:
+        """List the models."""
+        models = [_model_object(model) for model in await self._known_models()]
+        return _json_response({"object": "list", "data": models})
+
+    async def show_model(self, name: str) -> Response:
+        """Show one model."""
+        for model in await self._known_models():
+            if model.id == name:
+                return _json_response(_model_object(model))
+        raise _no_such_model(name)
+
+    async def _known_models(self) -> list[Model]:
+        models = await self._models()
+        return [Model(_ONLY_MODEL)] if models is None else models
+
+    async def _models(self) -> list[Model] | None:
+        try:
+            response = await self._catalogue.models()
+        except GRPCError as error:
+            _raise_failure(outcome_of(error))
+        return None if response is None else response.models
+
+
+def _beyond_prompt(asked: ChatCompletionRequest, contract: GenerateRequest) -> str | None:
+    """Name the first thing that is asked besides a prompt; None if there is nothing."""
+    if contract.model:
+        return "model"
+    if not contract.prompt:
+        return "messages"
+    ignored = {"model", "messages", "stream", "stream_options"}
+    given = asked.model_dump(exclude_none=True, exclude=ignored)
+    return next(iter(given), None)
+
+
+def _no_such_model(name: str) -> RefusedError:
+    return RefusedError(
+        f"There is no model {name[:100]!r}.",
+        param="model",
+        code="model_not_found",
+        status=HTTPStatus.NOT_FOUND,
+    )
+
+
+def _model_object(model: Model) -> dict[str, Any]:
+    owner = model.owned_by or "relay"
+    return {"id": model.id, "object": "model", "created": model.created or 0, "owned_by": owner}
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(await request.get_data(cache=False), parse_constant=_no_number)
+        json.dumps(fields, ensure_ascii=False).encode()  # no half of a surrogate pair
+    except (ValueError, RecursionError) as error:
+        raise RefusedError("The body must be JSON.") from error
+    if not isinstance(fields, dict):
+        raise RefusedError("The body must be a JSON object.")
+    return cast("dict[str, Any]", fields)
+
+
+def _no_number(name: str) -> NoReturn:
+    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
+    raise ValueError(name)
+
+
+# -- responses -------------------------------------------------------------------------------------
+
+
+def _json_response(
+    payload: dict[str, Any], status: int = HTTPStatus.OK, headers: dict[str, str] | None = None
+) -> Response:
+    body = json.dumps(payload, ensure_ascii=False)
+    return Response(body, status, {"Content-Type": "application/json", **(headers or {})})
+
+
+def _failure_response(failure: Outcome) -> Response:
+    status = status_of(failure)
+    return _json_response(failure_object(failure, status), status, headers_of(failure))
+
+
+def error_response(error: HTTPException) -> Response:
+    """Say in OpenAI's shape why a request was refused; also for what Quart itself refuses."""
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    message = error.description or error.name
+    param, word = getattr(error, "param", None), getattr(error, "word", None)
+    headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
+    return _json_response(error_object(status, message, param=param, code=word), status, headers)
+
+
+class _FailedError(HTTPException):
+    """The model service cannot be asked."""
+
+    def __init__(self, failure: Outcome) -> None:
+        super().__init__(failure.message, response=_failure_response(failure))
+
+
+def _raise_failure(failure: Outcome) -> NoReturn:
+    raise _FailedError(failure)
