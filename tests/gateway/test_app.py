@@ -183,7 +183,7 @@ async def test_health() -> None:
 
 
 @ON_REAL_CLOCK
-@pytest.mark.parametrize("target", ["/nothing", "/api/nothing", "/static/../app.py", "/static/"])
+@pytest.mark.parametrize("target", ["/nothing", "/static/../app.py", "/static/"])
 async def test_what_is_not_there_is_said_in_plain_text(target: str) -> None:
     async with gateway_to(Model([])) as client:
         exchange = await client.send(target)
@@ -199,7 +199,7 @@ async def test_other_methods_are_refused_with_those_that_are_not() -> None:
         exchange = await client.send(ASK, method="PUT")
     assert exchange.status == HTTPStatus.METHOD_NOT_ALLOWED
     headers = dict(exchange.headers)
-    assert headers["content-type"] == "text/plain; charset=utf-8"
+    assert headers["content-type"] == "application/problem+json"
     assert set(headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
     assert model.requests == []
 
@@ -215,9 +215,8 @@ async def test_bug_of_ours_shows_nothing_of_itself(
     async with gateway_to(Model(["x"])) as client:
         exchange = await client.send(ASK)
     assert exchange.status == HTTPStatus.INTERNAL_SERVER_ERROR
-    assert dict(exchange.headers)["content-type"] == "text/plain; charset=utf-8"
+    assert dict(exchange.headers)["content-type"] == "application/problem+json"
     assert SECRET not in exchange.body.decode()
-    assert exchange.body.count(b"\n") == 1
     (record,) = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ZeroDivisionError)

@@ -1,22 +1,47 @@
 """Which models there are, as the model service says, asked again every few seconds.
 
 A service from before conversations answers ``ListModels`` with UNIMPLEMENTED. It reads nothing but
-a prompt, and drops the rest in silence; so whoever asks it for more is refused here.
+a prompt, and would drop the rest in silence, so whoever asks it for more is refused here::
+
+    await catalogue.check(asked, request)     # RefusedError: the model takes no temperature: …
 """
 
 import math
+from http import HTTPStatus
 
 import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.client import Channel
-from relay_proto.ai import AiServiceStub, ListModelsRequest, ListModelsResponse
+from relay_gateway.web.conversation import ConversationRequest
+from relay_gateway.web.refusal import RefusedError
+from relay_proto.ai import (
+    AiServiceStub,
+    GenerateRequest,
+    ListModelsRequest,
+    ListModelsResponse,
+    Model,
+)
 
-__all__ = ["Catalogue"]
+__all__ = ["DEFAULT_MODEL", "Catalogue", "no_such_model"]
 
+#: The name of the model of a service that has no names; it stands for no name with any service.
+DEFAULT_MODEL = "default"
 #: Seconds for which an answer is taken for the truth, and that the service has to give it.
 _FRESH_SECONDS, _TIMEOUT = 10.0, 5.0
+#: Characters of a model's name that are repeated.
+_SHOWN_LENGTH = 100
+#: Fields that say how the answer is written; the model service never sees them.
+_NOT_DROPPED = {
+    "format",
+    "messages",
+    "model",
+    "prompt",
+    "session_id",
+    "stream",
+    "stream_options",
+}
 
 
 class Catalogue:
@@ -29,15 +54,40 @@ class Catalogue:
         self._asked = -math.inf
         self._asking = trio.Lock()
 
-    async def models(self) -> ListModelsResponse | None:
-        """Return the models; None if the service knows nothing but prompts.
-
-        A checkpoint, and several callers wait for one question. Cancelling one of them has another
-        ask.
+    async def models(self) -> list[Model]:
+        """Return the models, the one that answers by default first; a checkpoint.
 
         Raises:
             GRPCError: the service cannot be asked.
 
+        """
+        known = await self._fresh()
+        return [Model(DEFAULT_MODEL)] if known is None else known.models
+
+    async def check(self, asked: ConversationRequest, request: GenerateRequest) -> None:
+        """Refuse what a service that knows nothing but prompts would drop in silence.
+
+        A checkpoint only if there is something that it would drop.
+
+        Raises:
+            RefusedError: with the field that would be dropped.
+            GRPCError: the service cannot be asked.
+
+        """
+        if request.model == DEFAULT_MODEL:
+            request.model = ""
+        dropped = _beyond_prompt(asked, request)
+        if dropped is None or await self._fresh() is not None:
+            return
+        if dropped == "model":
+            raise no_such_model(request.model)
+        raise RefusedError(f"the model takes no {dropped}: leave it out", param=dropped)
+
+    async def _fresh(self) -> ListModelsResponse | None:
+        """Return what the service says; None if it knows nothing but prompts.
+
+        Several callers wait for one question. When the one that asks is cancelled, the next one
+        asks.
         """
         async with self._asking:
             if trio.current_time() - self._asked > _FRESH_SECONDS:
@@ -52,3 +102,23 @@ class Catalogue:
             if error.status is Status.UNIMPLEMENTED:
                 return None
             raise
+
+
+def _beyond_prompt(asked: ConversationRequest, request: GenerateRequest) -> str | None:
+    """Name the first thing that is asked besides a prompt; None if there is nothing."""
+    if request.model:
+        return "model"
+    if not request.prompt:
+        return "messages"
+    given = asked.model_dump(exclude_none=True, exclude=_NOT_DROPPED)
+    return next(iter(given), None)
+
+
+def no_such_model(name: str) -> RefusedError:
+    """Make the refusal of a model that nobody has."""
+    return RefusedError(
+        f"there is no model {name[:_SHOWN_LENGTH]!r}",
+        param="model",
+        code="model_not_found",
+        status=HTTPStatus.NOT_FOUND,
+    )

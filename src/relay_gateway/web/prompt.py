@@ -1,25 +1,28 @@
-"""Reading a prompt out of an HTTP request, GET or POST, and refusing what is none.
+"""What ``/api/ai/stream`` is asked, by GET or POST, and refusing what is none.
 
-For example, ``GET /api/ai/stream?prompt=hi&format=json`` asks "hi" and wants JSON events; without a
-prompt, with half of a surrogate pair in it, or with one that is too long, the request is refused
-before any model is asked.
+For example, ``GET /api/ai/stream?prompt=hi&format=json`` asks "hi" and wants JSON events. A POST
+may have a conversation instead of a prompt. Without a prompt, with half of a surrogate pair in it,
+or with one that is too long, the request is refused before any model is asked.
 """
 
-import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl
 
+import pydantic
 from quart import Request
-from werkzeug.exceptions import HTTPException
 
 from grpclib_anyio.betterproto import maker
 from relay_gateway.relay.encoder import Encoder
 from relay_gateway.relay.sse import JsonEncoder, TextEncoder
+from relay_gateway.web.conversation import ConversationRequest, check_size
+from relay_gateway.web.json_body import read_json_object
+from relay_gateway.web.refusal import RefusedError
+from relay_gateway.web.validation import what_is_wrong
 from relay_proto.ai import GenerateRequest
 
-__all__ = ["BadRequestError", "Question", "read_question"]
+__all__ = ["Question", "StreamRequest", "read_question"]
 
 _ENCODERS: dict[str, type[Encoder]] = {"text": TextEncoder, "json": JsonEncoder}
 #: A query holds three fields that mean something; a flood of others is not parsed.
@@ -28,13 +31,12 @@ _MAX_FIELDS = 16
 _make_request = maker(GenerateRequest)
 
 
-class BadRequestError(HTTPException):
-    """The request is refused; ``description`` says what to do about it."""
+class StreamRequest(ConversationRequest):
+    """The body of ``POST /api/ai/stream``: a prompt, or messages."""
 
-    def __init__(self, description: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
-        """Refuse with ``status``."""
-        super().__init__(description)
-        self.code = status.value
+    prompt: str = ""
+    session_id: str = ""
+    format: str = "text"
 
 
 @dataclass(frozen=True)
@@ -43,35 +45,71 @@ class Question:
 
     request: GenerateRequest
     encoder: Encoder
+    #: What was sent; None for a GET, which asks for nothing but a prompt.
+    asked: StreamRequest | None = None
 
 
 async def read_question(request: Request, max_bytes: int) -> Question:
-    """Return what is asked; a prompt has at most ``max_bytes`` bytes in UTF-8.
+    """Return what is asked; its text has at most ``max_bytes`` bytes in UTF-8.
 
     Waits for the body of a POST; not a checkpoint for a GET.
 
     Raises:
-        BadRequestError: a field is missing, too long or not text; with the status to answer.
+        RefusedError: a field is missing, too long or not text; with the status to answer.
 
     """
-    fields = await _json_fields(request) if request.method == "POST" else _query_fields(request)
-    prompt, session_id = _text(fields, "prompt"), _text(fields, "session_id")
+    if request.method == "POST":
+        return _question_of_body(await _read_body(request), max_bytes)
+    fields = _query_fields(request)
+    prompt = _checked_prompt(fields.get("prompt", ""), max_bytes)
+    asked = _make_request(prompt=prompt, session_id=fields.get("session_id", ""))
+    return Question(asked, _encoder(fields.get("format", "text")))
+
+
+async def _read_body(request: Request) -> StreamRequest:
+    # The query may say how the answer is to be written, as with a GET.
+    fields: dict[str, Any] = {"format": request.args.get("format", "text")}
+    fields.update(await read_json_object(request))
+    try:
+        return StreamRequest.model_validate(fields)
+    except pydantic.ValidationError as error:
+        wrong = what_is_wrong(error, fields)
+        raise RefusedError(str(wrong), param=wrong.field) from error
+
+
+def _question_of_body(asked: StreamRequest, max_bytes: int) -> Question:
+    encoder = _encoder(asked.format)
+    if asked.messages:
+        if asked.prompt:
+            raise RefusedError("prompt and messages exclude each other", param="prompt")
+        check_size(asked, max_bytes)
+        contract = asked.to_contract()
+    else:
+        contract = asked.to_contract()
+        contract.prompt = _checked_prompt(asked.prompt, max_bytes)
+    contract.session_id = asked.session_id
+    return Question(contract, encoder, asked)
+
+
+def _checked_prompt(prompt: str, max_bytes: int) -> str:
     if not prompt:
-        raise BadRequestError("prompt is required")
+        raise RefusedError("prompt is required", param="prompt")
     if len(prompt.encode()) > max_bytes:
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        raise BadRequestError(f"prompt is longer than {max_bytes} bytes", status)
-    encoder = _encoder(_text(fields, "format", "text"))
-    return Question(_make_request(prompt=prompt, session_id=session_id), encoder)
+        raise RefusedError(
+            f"prompt is longer than {max_bytes} bytes",
+            param="prompt",
+            status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        )
+    return prompt
 
 
 def _encoder(name: str) -> Encoder:
     if name not in _ENCODERS:
-        raise BadRequestError(f"format must be one of {', '.join(_ENCODERS)}")
+        raise RefusedError(f"format must be one of {', '.join(_ENCODERS)}", param="format")
     return _ENCODERS[name]()
 
 
-def _query_fields(request: Request) -> dict[str, Any]:
+def _query_fields(request: Request) -> dict[str, str]:
     try:
         query = request.query_string.decode("ascii")
         fields = parse_qsl(
@@ -79,26 +117,4 @@ def _query_fields(request: Request) -> dict[str, Any]:
         )
         return dict(fields)
     except ValueError as error:
-        raise BadRequestError("the query must be percent-encoded UTF-8") from error
-
-
-async def _json_fields(request: Request) -> dict[str, Any]:
-    try:
-        fields = json.loads(await request.get_data(cache=False))
-    except (ValueError, RecursionError) as error:
-        raise BadRequestError("the body must be JSON") from error
-    if not isinstance(fields, dict):
-        raise BadRequestError("the body must be a JSON object")
-    # The query may say how the answer is to be written, as with a GET.
-    return {"format": request.args.get("format", "text"), **cast("dict[str, Any]", fields)}
-
-
-def _text(fields: dict[str, Any], name: str, default: str = "") -> str:
-    value = fields.get(name, default)
-    if not isinstance(value, str):
-        raise BadRequestError(f"{name} must be a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
-        raise BadRequestError(f"{name} must be valid Unicode") from error
-    return value
+        raise RefusedError("the query must be percent-encoded UTF-8") from error

@@ -12,6 +12,7 @@
 from math import ceil
 from typing import Any, cast
 
+from grpclib.exceptions import GRPCError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Request, Response
 from quart import request as current_request
@@ -19,13 +20,16 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from grpclib_anyio.client import Channel
+from relay_gateway.relay.outcome import outcome_of
 from relay_gateway.relay.relay import Relay
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.accounting import RequestLog
 from relay_gateway.web.answer import AnswerBody
+from relay_gateway.web.catalogue import Catalogue
 from relay_gateway.web.http_connection import RELAY
 from relay_gateway.web.metrics import Metrics
 from relay_gateway.web.openai.routes import OpenAIRoutes, error_response
+from relay_gateway.web.problem import problem_of_failure, problem_of_refusal
 from relay_gateway.web.prompt import read_question
 from relay_gateway.web.shutdown import Shutdown
 
@@ -47,9 +51,7 @@ _CORS_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Allow-Headers": "Content-Type, traceparent",
 }
-_OPENAI = "/v1/"
-#: Pages of all origins may use these.
-_APIS = ("/api/", _OPENAI)
+_NATIVE, _OPENAI = "/api/", "/v1/"
 #: Answered until the process ends, because monitoring wants to see the gateway stop.
 _MONITORING = frozenset({"alive", "expose_metrics"})
 
@@ -69,7 +71,9 @@ class Routes:
         self._shutdown = shutdown
         self._limits = settings.limits
         self._max_prompt_bytes = settings.max_prompt_bytes
-        self._openai = OpenAIRoutes(settings, model, self._begin, _STREAM_HEADERS)
+        self._hold = settings.hold_seconds
+        self._catalogue = Catalogue(model)
+        self._openai = OpenAIRoutes(settings, model, self._catalogue, self._begin, _STREAM_HEADERS)
         self._retry_after = max(1, ceil(settings.drain_seconds))
 
     def add_to(self, app: QuartTrio, metrics: Metrics) -> None:
@@ -91,7 +95,7 @@ class Routes:
         app.add_url_rule("/readyz", endpoint="ready", view_func=_alive)
         self._openai.add_to(app)
         app.before_request(self.refuse_when_stopping)
-        app.register_error_handler(HTTPException, _plain_error)
+        app.register_error_handler(HTTPException, _error_response)
         app.after_request(_allow_all_origins)
 
     async def stream(self) -> Response:
@@ -101,9 +105,17 @@ class Routes:
         question = await read_question(request, self._max_prompt_bytes)
         if request.method == "HEAD":
             return Response(b"", headers=_STREAM_HEADERS)
+        if question.asked is not None:
+            try:
+                await self._catalogue.check(question.asked, question.request)
+            except GRPCError as error:
+                return problem_of_failure(outcome_of(error))
         relay = Relay(self._model, question.request, question.encoder, self._limits)
         self._begin(relay, cast("dict[str, Any]", request.scope))
-        return Response(AnswerBody(relay), headers=_STREAM_HEADERS)
+        # EventSource, which asks by GET, waits for the headers.
+        hold = self._hold if request.method == "POST" else 0.0
+        body = AnswerBody(relay, hold=hold, on_failure=problem_of_failure)
+        return Response(body, headers=_STREAM_HEADERS)
 
     def _begin(self, relay: Relay, scope: dict[str, Any]) -> None:
         """Have a request for an answer recorded; ``HTTPConnection`` ends what begins here."""
@@ -124,16 +136,20 @@ async def _alive() -> str:
     return "ok\n"
 
 
-async def _plain_error(error: HTTPException) -> Any:
-    """Say what is wrong in one line; also for what Quart itself refuses."""
+async def _error_response(error: HTTPException) -> Any:
+    """Say what is wrong in the shape of the path; also for what Quart itself refuses."""
+    if error.response is not None:
+        return error.response
     if current_request.path.startswith(_OPENAI):
-        return error.response or error_response(error)
+        return error_response(error)
+    if current_request.path.startswith(_NATIVE):
+        return problem_of_refusal(error)
     text = f"{error.description or error.name}\n"
     headers = {**dict(error.get_headers()), "Content-Type": "text/plain; charset=utf-8"}
     return Response(text, error.code or 500, headers)
 
 
 async def _allow_all_origins(response: Response) -> Response:
-    if current_request.path.startswith(_APIS):
+    if current_request.path.startswith((_NATIVE, _OPENAI)):
         response.headers.update(_CORS_HEADERS)
     return response

@@ -38,17 +38,19 @@ def what_is_wrong(error: pydantic.ValidationError, given: Mapping[str, Any]) -> 
     context = wrong.get("ctx", {})
     match wrong["type"]:
         case "extra_forbidden":
-            reason = "is not supported: leave it out."
+            reason = "is not supported: leave it out"
         case "missing":
-            reason = "is required."
+            reason = "is required"
         case "union_tag_invalid":  # pydantic's words contain what was given
             field = f"{field}.{context['discriminator']}".replace("'", "")
-            reason = f"must be one of {context['expected_tags']}."
+            reason = f"must be one of {context['expected_tags']}"
         case "union_tag_not_found":
             field = f"{field}.{context['discriminator']}".replace("'", "")
-            reason = "is required."
+            reason = "is required"
         case _:
-            reason = f"is wrong. {wrong['msg']}."
+            reason = wrong["msg"].replace("Input should be", "must be", 1)
+            if not reason.startswith("must be"):
+                reason = f"is wrong: {reason}"
     return Wrong(field[:_SHOWN_LENGTH], reason)
 
 

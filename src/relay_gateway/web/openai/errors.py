@@ -9,38 +9,10 @@ For example, a model that does not exist::
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import HTTPException
-
 if TYPE_CHECKING:
     from relay_gateway.relay.outcome import Outcome
 
-__all__ = ["RefusedError", "error_object", "failure_object"]
-
-
-class RefusedError(HTTPException):
-    """A request that is refused before any model is asked."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        param: str | None = None,
-        code: str | None = None,
-        status: HTTPStatus = HTTPStatus.BAD_REQUEST,
-    ) -> None:
-        """Refuse with ``status``.
-
-        Args:
-            message: what to do about it; never contains what was asked.
-            param: the field that is wrong, for example ``messages[0].content``.
-            code: a word that programs compare.
-            status: the status of the response.
-
-        """
-        super().__init__(message)
-        self.code = status.value
-        self.param = param
-        self.word = code
+__all__ = ["error_object", "failure_object"]
 
 
 #: The kinds of errors, by the status of their response; others are the server's.

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 from grpclib.exceptions import GRPCError
 from quart import Request, Response
@@ -24,18 +24,17 @@ from relay_gateway.relay.outcome import Outcome, outcome_of
 from relay_gateway.relay.relay import Relay
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.answer import AnswerBody
-from relay_gateway.web.catalogue import Catalogue
+from relay_gateway.web.catalogue import DEFAULT_MODEL, Catalogue, no_such_model
+from relay_gateway.web.conversation import check_size
 from relay_gateway.web.failure import headers_of, status_of
+from relay_gateway.web.json_body import read_json_object
 from relay_gateway.web.openai.chunks import ChunkEncoder
 from relay_gateway.web.openai.completion import CompletionEncoder
-from relay_gateway.web.openai.errors import RefusedError, error_object, failure_object
-from relay_gateway.web.openai.request import ChatCompletionRequest, read_request
+from relay_gateway.web.openai.errors import error_object, failure_object
+from relay_gateway.web.openai.request import read_request
 from relay_proto.ai import GenerateRequest, Model
 
 __all__ = ["OpenAIRoutes", "error_response"]
-
-#: What a model service is called that has no names for its models.
-_ONLY_MODEL = "default"
 
 Begin = Callable[[Relay, dict[str, Any]], None]
 
@@ -47,12 +46,13 @@ class OpenAIRoutes:
         self,
         settings: GatewaySettings,
         model: Channel,
+        catalogue: Catalogue,
         begin: Begin,
         stream_headers: dict[str, str],
     ) -> None:
         """Answer from ``model``; ``begin`` is told of each request for an answer."""
         self._model = model
-        self._catalogue = Catalogue(model)
+        self._catalogue = catalogue
         self._begin = begin
         self._settings = settings
         self._stream_headers = stream_headers
@@ -69,14 +69,17 @@ class OpenAIRoutes:
         """Answer a conversation."""
         # Quart's global looks the request up each time that an attribute is read.
         request: Request = cast("Any", current_request)._get_current_object()  # noqa: SLF001 - werkzeug documents it
-        asked = read_request(await _json_object(request))
+        asked = read_request(await read_json_object(request))
         contract = asked.to_contract()
-        self._check_size(contract)
-        await self._check_service(asked, contract)
+        check_size(asked, self._settings.max_prompt_bytes)
+        try:
+            await self._catalogue.check(asked, contract)
+        except GRPCError as error:
+            raise _FailedError(outcome_of(error)) from error
         answer = {
             "id": f"chatcmpl-{secrets.token_hex(16)}",
             "created": int(time.time()),
-            "model": asked.model or _ONLY_MODEL,
+            "model": asked.model or DEFAULT_MODEL,
         }
         if asked.stream:
             encoder: Encoder = ChunkEncoder(answer, includes_usage=asked.wants_usage)
@@ -100,99 +103,30 @@ class OpenAIRoutes:
         self._begin(relay, cast("dict[str, Any]", request.scope))
         return relay
 
-    def _check_size(self, request: GenerateRequest) -> None:
-        size = sum(
-            len(text.encode())
-            for message in request.messages
-            for part in message.parts
-            for text in (part.text, part.reasoning)
-            if text is not None
-        )
-        if size > self._settings.max_prompt_bytes:
-            raise RefusedError(
-                f"The messages have {size} bytes of text,"
-                f" where {self._settings.max_prompt_bytes} is the most.",
-                param="messages",
-                code="context_length_exceeded",
-                status=HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            )
-
-    async def _check_service(self, asked: ChatCompletionRequest, contract: GenerateRequest) -> None:
-        """Refuse what a service that knows nothing but prompts would drop in silence."""
-        if contract.model == _ONLY_MODEL:
-            contract.model = ""
-        dropped = _beyond_prompt(asked, contract)
-        if dropped is None or await self._models() is not None:
-            return
-        if dropped == "model":
-            raise _no_such_model(asked.model)
-        raise RefusedError(f"The model takes no {dropped}: leave it out.", param=dropped)
-
     # -- models ---------------------------------------------------------------------------------
 
     async def list_models(self) -> Response:
         """List the models."""
-        models = [_model_object(model) for model in await self._known_models()]
+        models = [_model_object(model) for model in await self._models()]
         return _json_response({"object": "list", "data": models})
 
     async def show_model(self, name: str) -> Response:
         """Show one model."""
-        for model in await self._known_models():
+        for model in await self._models():
             if model.id == name:
                 return _json_response(_model_object(model))
-        raise _no_such_model(name)
+        raise no_such_model(name)
 
-    async def _known_models(self) -> list[Model]:
-        models = await self._models()
-        return [Model(_ONLY_MODEL)] if models is None else models
-
-    async def _models(self) -> list[Model] | None:
+    async def _models(self) -> list[Model]:
         try:
-            response = await self._catalogue.models()
+            return await self._catalogue.models()
         except GRPCError as error:
-            _raise_failure(outcome_of(error))
-        return None if response is None else response.models
-
-
-def _beyond_prompt(asked: ChatCompletionRequest, contract: GenerateRequest) -> str | None:
-    """Name the first thing that is asked besides a prompt; None if there is nothing."""
-    if contract.model:
-        return "model"
-    if not contract.prompt:
-        return "messages"
-    ignored = {"model", "messages", "stream", "stream_options"}
-    given = asked.model_dump(exclude_none=True, exclude=ignored)
-    return next(iter(given), None)
-
-
-def _no_such_model(name: str) -> RefusedError:
-    return RefusedError(
-        f"There is no model {name[:100]!r}.",
-        param="model",
-        code="model_not_found",
-        status=HTTPStatus.NOT_FOUND,
-    )
+            raise _FailedError(outcome_of(error)) from error
 
 
 def _model_object(model: Model) -> dict[str, Any]:
     owner = model.owned_by or "relay"
     return {"id": model.id, "object": "model", "created": model.created or 0, "owned_by": owner}
-
-
-async def _json_object(request: Request) -> dict[str, Any]:
-    try:
-        fields = json.loads(await request.get_data(cache=False), parse_constant=_no_number)
-        json.dumps(fields, ensure_ascii=False).encode()  # no half of a surrogate pair
-    except (ValueError, RecursionError) as error:
-        raise RefusedError("The body must be JSON.") from error
-    if not isinstance(fields, dict):
-        raise RefusedError("The body must be a JSON object.")
-    return cast("dict[str, Any]", fields)
-
-
-def _no_number(name: str) -> NoReturn:
-    """Refuse NaN and Infinity, which Python reads and JSON does not have."""
-    raise ValueError(name)
 
 
 # -- responses -------------------------------------------------------------------------------------
@@ -224,7 +158,3 @@ class _FailedError(HTTPException):
 
     def __init__(self, failure: Outcome) -> None:
         super().__init__(failure.message, response=_failure_response(failure))
-
-
-def _raise_failure(failure: Outcome) -> NoReturn:
-    raise _FailedError(failure)
