@@ -15,22 +15,22 @@ import trio
 from bench.work import Work
 from grpclib_anyio.server import Server
 from relay_common.log import LogSettings, configure_logging
+from relay_model.backends.protocol import ModelInfo
 from relay_model.outcome import UNKNOWN
 from relay_model.service import AiService
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
+    from relay_model.conversation import Conversation
+
 
 class _Backend:
+    models = (ModelInfo("bench"),)
+
     @asynccontextmanager
-    async def stream(
-        self,
-        prompt: str,
-        *,
-        session_id: str,  # noqa: ARG002 - part of the protocol
-    ) -> "AsyncGenerator[_Tokens]":
-        yield _Tokens(Work.parse(prompt))
+    async def stream(self, conversation: "Conversation") -> "AsyncGenerator[_Tokens]":
+        yield _Tokens(Work.parse(conversation.prompt))
 
 
 class _Tokens:

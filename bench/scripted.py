@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Self, cast
 import trio
 
 from bench.wire import AskingSide, ModelSide, framed, message_of
+from relay_model.backends.protocol import ModelInfo
 from relay_model.outcome import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+
+    from relay_model.conversation import Conversation
 
 __all__ = ["TOKEN", "ScriptedBackend", "ScriptedBrowser", "ScriptedGateway", "ScriptedModel"]
 
@@ -123,6 +126,8 @@ class ScriptedGateway:
 class ScriptedBackend:
     """A backend of the model service: each byte from a socket is a number of tokens to give."""
 
+    models = (ModelInfo("scripted"),)
+
     def __init__(self) -> None:
         self._near, self._far = socket.socketpair()
         self._near.settimeout(0)
@@ -132,8 +137,8 @@ class ScriptedBackend:
         self._far.send(bytes([tokens]))
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[_Tokens]":
-        del prompt, session_id
+    async def stream(self, conversation: "Conversation") -> "AsyncGenerator[_Tokens]":
+        del conversation
         self.is_asked = True
         yield _Tokens(trio.socket.from_stdlib_socket(self._near))
 

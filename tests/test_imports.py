@@ -27,7 +27,9 @@ LEVELS = {
     "relay_model": (
         {"errors", "outcome"},
         {"conversation"},
+        {"pieces"},
         {"backends.protocol", "backends.settings"},
+        {"backends.functions", "backends.support"},
         {"backends.demo", "backends.local", "backends.providers"},
         {"backends.registry"},
         {"settings"},

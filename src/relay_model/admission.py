@@ -39,14 +39,14 @@ class Admission:
             max_queued: requests that wait for admission; the next one is refused.
 
         """
-        self._max_concurrent = max_concurrent
+        self.max_concurrent = max_concurrent
         self._max_queued = max_queued
         self._places = anyio.Semaphore(max_concurrent)  # first in, first out
 
     @property
     def admitted(self) -> int:
         """The number of requests that are admitted now."""
-        return self._max_concurrent - self._places.value
+        return self.max_concurrent - self._places.value
 
     @property
     def queued(self) -> int:

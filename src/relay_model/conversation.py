@@ -48,7 +48,7 @@ class Role(Enum):
     """Who says a message; the numbers are those of ``ai.proto``."""
 
     SYSTEM = 1
-    """Whoever runs the model: instructions that stand above the user's."""
+    """The operator of the model: instructions that stand above the user's."""
     USER = 2
     ASSISTANT = 3
     """The model, earlier in the conversation."""
@@ -186,7 +186,7 @@ class Conversation(NamedTuple):
     tool_choice: ToolChoice = ToolChoice()
     response_format: ResponseFormat = ResponseFormat()
     caller: str = ""
-    """The name of whoever asks; may be empty."""
+    """The name of the caller; may be empty."""
 
     @classmethod
     def of(cls, prompt: str, *, session_id: str = "") -> "Conversation":

@@ -43,7 +43,7 @@ class BackendError(Exception):
             as ``google.rpc.RetryInfo``.
         field: which field of the request is wrong, for example ``messages[2].role``; None if it is
             none of them. The caller gets it as ``google.rpc.BadRequest``, with the message, so both
-            may be shown to whoever asked.
+            may be shown to the one who asked.
 
     """
 

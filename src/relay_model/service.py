@@ -19,8 +19,18 @@ from grpclib.exceptions import GRPCError
 from grpclib_anyio.betterproto import maker
 from relay_model.accounting import Metrics, RequestLog
 from relay_model.admission import Admission
+from relay_model.conversation import Conversation, read_conversation
 from relay_model.errors import BackendError
-from relay_proto.ai import AiServiceBase, FinishReason, GenerateResponse, Usage
+from relay_model.pieces import Reasoning, Refusal, ToolCallDelta
+from relay_proto import ai as proto
+from relay_proto.ai import (
+    AiServiceBase,
+    FinishReason,
+    GenerateResponse,
+    ListModelsResponse,
+    Model,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -29,7 +39,8 @@ if TYPE_CHECKING:
 
     from relay_model.backends.protocol import Backend, Pieces
     from relay_model.outcome import Outcome
-    from relay_proto.ai import GenerateRequest
+    from relay_model.pieces import Piece
+    from relay_proto.ai import GenerateRequest, ListModelsRequest
 
 __all__ = ["AiService", "Answer"]
 
@@ -39,6 +50,7 @@ _DEADLINE_SLACK_SECONDS = 0.1
 _NANOSECONDS = 1_000_000_000
 
 _response = maker(GenerateResponse)
+_tool_call = maker(proto.ToolCallDelta)
 
 
 class AiService(AiServiceBase):
@@ -63,6 +75,23 @@ class AiService(AiServiceBase):
         """Answer a prompt with messages of text and then a last message that has ``done`` set."""
         return Answer(self._respond(generate_request))
 
+    async def list_models(self, list_models_request: "ListModelsRequest") -> ListModelsResponse:
+        """Say which models there are, and how many answers are given at a time.
+
+        Raises:
+            GRPCError: UNAVAILABLE, the model is still being loaded.
+
+        """
+        del list_models_request
+        try:
+            models = self._loaded().models
+        except BackendError as error:
+            raise GRPCError(error.status, error.message) from error
+        return ListModelsResponse(
+            [Model(m.id, m.owned_by, context_tokens=m.context_tokens) for m in models],
+            self._admission.max_concurrent,
+        )
+
     def begin(self, backend: "Backend") -> None:
         """Answer with ``backend`` from now on."""
         self._backend = backend
@@ -86,10 +115,11 @@ class AiService(AiServiceBase):
         log = RequestLog(request.session_id, self.metrics)
         cause, status = "model_error", Status.INTERNAL
         try:
-            backend = self._ready_for(request)
+            conversation = read_conversation(request)
+            backend = self._ready_for(conversation)
             async with self._admission.admit():
                 log.admitted()
-                async with backend.stream(request.prompt, session_id=request.session_id) as pieces:
+                async with backend.stream(conversation) as pieces:
                     responses = _Responses(pieces, log)
                     yield responses
             cause, status = responses.outcome
@@ -109,9 +139,13 @@ class AiService(AiServiceBase):
         finally:
             log.end(cause=cause, status=status.name)
 
-    def _ready_for(self, request: "GenerateRequest") -> "Backend":
-        if not request.prompt:
-            raise BackendError(Status.INVALID_ARGUMENT, "The prompt is empty.")
+    def _ready_for(self, conversation: Conversation) -> "Backend":
+        backend = self._loaded()
+        if conversation.model not in {"", *(model.id for model in backend.models)}:
+            raise BackendError(Status.NOT_FOUND, "There is no such model.", field="model")
+        return backend
+
+    def _loaded(self) -> "Backend":
         if self._backend is None:
             message = "The model is still being loaded: try again in a moment."
             raise BackendError(Status.UNAVAILABLE, message)
@@ -166,6 +200,19 @@ def _last_message(outcome: "Outcome") -> GenerateResponse:
     return message
 
 
+def _message_of(piece: "Piece") -> GenerateResponse:
+    match piece:
+        case Reasoning(text):
+            return _response(reasoning=text)
+        case ToolCallDelta(index, identity, name, arguments):
+            call = _tool_call(index=index, id=identity, name=name, arguments=arguments)
+            return _response(tool_call=call)
+        case Refusal(text):
+            return _response(refusal=text)
+        case text:
+            return _response(token=text)
+
+
 class _Responses:
     """A backend's pieces as messages, and the last message after them."""
 
@@ -188,7 +235,7 @@ class _Responses:
             self._log.outcome = self._pieces.outcome
             return _last_message(self._log.outcome)
         self._log.piece_sent()
-        return _response(token=piece)
+        return _response(token=piece) if piece.__class__ is str else _message_of(piece)
 
 
 class Answer:

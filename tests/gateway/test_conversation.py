@@ -129,7 +129,7 @@ async def test_headers_of_a_get_never_wait() -> None:
     assert exchange.body.startswith(b"event: error\n")
 
 
-async def test_whoever_leaves_during_the_hold_stops_the_model() -> None:
+async def test_a_client_that_leaves_during_the_hold_stops_the_model() -> None:
     model = Model([float("inf")])
     async with gateway_to(model) as client:
         exchange = client.start(STREAM, method="POST", body=b'{"prompt": "hi"}')

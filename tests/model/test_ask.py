@@ -18,6 +18,7 @@ from grpclib_anyio.server import Server
 from relay_model.__main__ import main
 from relay_model.backends.registry import BACKENDS
 from relay_model.commands import backends_command
+from relay_model.conversation import Conversation
 from relay_model.errors import BackendError
 from relay_model.service import AiService
 from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
@@ -66,7 +67,7 @@ def test_an_answer_is_written_as_it_comes(capfd: pytest.CaptureFixture[str]) -> 
     backend = ScriptedBackend("caf\u00e9 ", "", "au\n", "lait")
     with served(AiService(backend)) as target:
         assert ask(target, "--session-id", "s", "null") == 0
-    assert backend.prompts == [("null", "s")]
+    assert backend.conversations == [Conversation.of("null", session_id="s")]
     assert capfd.readouterr() == ("caf\u00e9 au\nlait\n", "")
 
 
@@ -126,9 +127,9 @@ class Signalling(ScriptedBackend):
         self._number = number
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator[Any, None]:
+    async def stream(self, conversation: Conversation) -> AsyncGenerator[Any, None]:
         async with (
-            super().stream(prompt, session_id=session_id) as pieces,
+            super().stream(conversation) as pieces,
             anyio.create_task_group() as tasks,
         ):
             tasks.start_soon(self._signal_soon)

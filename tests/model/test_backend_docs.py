@@ -10,10 +10,11 @@ import pytest
 from grpclib.const import Status
 
 from relay_model.backends.registry import BACKENDS, open_backend
+from relay_model.conversation import Conversation
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason
 from relay_model.settings import ModelSettings
-from tests.support.answers import opening_failure
+from tests.support.answers import opening_failure, text
 
 TEXT = Path(__file__, "../../../docs/backends.md").resolve().read_text(encoding="utf-8")
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.trio
 
 
 def code(language: str) -> str:
-    (block,) = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
+    *_, block = re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL)
     return str(block)
 
 
@@ -49,8 +50,8 @@ def program(path: Path, script: str) -> ModelSettings:
 
 async def test_it_answers(tmp_path: Path) -> None:
     settings = program(tmp_path, 'echo "You said: $1"')
-    async with open_backend(settings) as backend, backend.stream("hi", session_id="") as pieces:
-        assert "".join([piece async for piece in pieces]) == "You said: hi\n"
+    async with open_backend(settings) as backend, backend.stream(Conversation.of("hi")) as pieces:
+        assert "".join([text(piece) async for piece in pieces]) == "You said: hi\n"
         assert pieces.outcome.finish_reason is FinishReason.STOP
 
 
@@ -58,8 +59,11 @@ async def test_leaving_it_ends_the_program(tmp_path: Path) -> None:
     settings = program(tmp_path, "echo $$; exec sleep 60")
     pid = ""
     with anyio.fail_after(10), anyio.CancelScope() as scope:
-        async with open_backend(settings) as backend, backend.stream("x", session_id="") as pieces:
-            pid = (await anext(pieces)).strip()
+        async with (
+            open_backend(settings) as backend,
+            backend.stream(Conversation.of("x")) as pieces,
+        ):
+            pid = text(await anext(pieces)).strip()
             scope.cancel()
             await anext(pieces)
     assert pid
@@ -70,7 +74,10 @@ async def test_a_program_that_fails_is_no_whole_answer(tmp_path: Path) -> None:
     settings = program(tmp_path, "echo half; exit 3")
 
     async def ask() -> None:
-        async with open_backend(settings) as backend, backend.stream("x", session_id="") as pieces:
+        async with (
+            open_backend(settings) as backend,
+            backend.stream(Conversation.of("x")) as pieces,
+        ):
             assert await anext(pieces) == "half\n"
             await anext(pieces)
 

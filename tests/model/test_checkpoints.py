@@ -31,6 +31,7 @@ from harness.leaks.registry import CONNECTIONS
 from harness.peer import NOTHING
 from harness.wires import Wires
 from relay_model.admission import Admission
+from relay_model.conversation import Conversation
 from relay_model.service import AiService
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.support.scripted_backend import ScriptedBackend
@@ -74,10 +75,10 @@ class CountingBackend(ScriptedBackend):
         self.running = 0
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator[Any, None]:
+    async def stream(self, conversation: Conversation) -> AsyncGenerator[Any, None]:
         self.running += 1
         try:
-            async with super().stream(prompt, session_id=session_id) as pieces:
+            async with super().stream(conversation) as pieces:
                 yield pieces
         finally:
             self.running -= 1

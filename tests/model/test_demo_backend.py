@@ -6,14 +6,32 @@ import trio
 from trio.testing import MockClock
 
 from relay_model.backends.registry import open_backend
+from relay_model.conversation import (
+    Choice,
+    Conversation,
+    Message,
+    Parameters,
+    Role,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+)
+from relay_model.errors import BackendError
+from relay_model.outcome import FinishReason, Outcome, Usage
+from relay_model.pieces import Piece, Reasoning, ToolCallDelta
 from relay_model.settings import ModelSettings
+from tests.support.answers import pieces_of, text
 
 
 async def timed_answer(settings: ModelSettings, prompt: str) -> list[tuple[str, float]]:
     """Give each word of an answer and when it came."""
-    async with open_backend(settings) as backend, backend.stream(prompt, session_id="s") as words:
+    async with (
+        open_backend(settings) as backend,
+        backend.stream(Conversation.of(prompt, session_id="s")) as words,
+    ):
         started = trio.current_time()
-        return [(word, round(trio.current_time() - started, 9)) async for word in words]
+        return [(text(word), round(trio.current_time() - started, 9)) async for word in words]
 
 
 @pytest.mark.trio
@@ -39,9 +57,9 @@ async def test_the_delay_can_be_set(autojump_clock: MockClock) -> None:
 async def test_without_a_delay_it_still_lets_others_run() -> None:
     async with (
         open_backend(ModelSettings(demo_delay=0)) as backend,
-        backend.stream("\U0001f469\u200d\U0001f680 caf\u00e9", session_id="") as words,
+        backend.stream(Conversation.of("\U0001f469\u200d\U0001f680 caf\u00e9")) as words,
     ):
-        said = [word async for word in words]
+        said = [text(word) async for word in words]
     assert "".join(said) == "Streaming response to: \U0001f469\u200d\U0001f680 caf\u00e9 "
 
 
@@ -67,3 +85,76 @@ async def test_leaving_ends_the_answer_at_once(autojump_clock: MockClock) -> Non
         await timed_answer(ModelSettings(), "x")
     assert scope.cancelled_caught
     assert trio.current_time() == 0.25
+
+
+HI = Conversation.of("what time is it").messages
+CLOCK = Tool("time", "", {"properties": {"zone": {"type": "string"}, "n": {}}}, None)
+
+
+async def answered(conversation: Conversation) -> tuple[list[Piece], Outcome]:
+    async with open_backend(ModelSettings(demo_delay=0)) as backend:
+        return await pieces_of(backend, conversation)
+
+
+@pytest.mark.anyio
+async def test_it_counts_words() -> None:
+    _, outcome = await answered(Conversation.of("one two"))
+    assert outcome == Outcome(FinishReason.STOP, Usage(2, 5))
+
+
+@pytest.mark.anyio
+async def test_it_gives_no_more_than_was_asked_for() -> None:
+    conversation = Conversation(HI, parameters=Parameters(max_tokens=2))
+    pieces, outcome = await answered(conversation)
+    assert pieces == ["Streaming ", "response "]
+    assert outcome == Outcome(FinishReason.LENGTH, Usage(4, 2))
+
+
+@pytest.mark.anyio
+async def test_it_answers_what_was_said_last() -> None:
+    said = Message(Role.ASSISTANT, (Text("Noon."),))
+    pieces, _ = await answered(Conversation((*HI, said, *Conversation.of("thanks").messages)))
+    assert pieces[-1] == "thanks "
+
+
+@pytest.mark.anyio
+async def test_it_thinks_when_asked_to() -> None:
+    parameters = Parameters(reasoning_effort="low")
+    pieces, outcome = await answered(Conversation(HI, parameters=parameters))
+    assert pieces[:3] == [Reasoning("I "), Reasoning("repeat "), Reasoning("it.")]
+    assert outcome.usage == Usage(4, 10, reasoning_tokens=3)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [ToolChoice(), ToolChoice(Choice.REQUIRED), ToolChoice(Choice.NAMED, "time")],
+    ids=["its name was said", "any", "this one"],
+)
+@pytest.mark.anyio
+async def test_it_calls_a_tool(choice: ToolChoice) -> None:
+    pieces, outcome = await answered(Conversation(HI, tools=(CLOCK,), tool_choice=choice))
+    assert pieces == [
+        ToolCallDelta(0, "call-1", "time"),
+        ToolCallDelta(0, arguments="{"),
+        ToolCallDelta(0, arguments='"zone": "what time is it"}'),
+    ]
+    assert outcome.finish_reason is FinishReason.TOOL_CALLS
+
+
+@pytest.mark.anyio
+async def test_it_calls_no_tool_that_has_answered_or_may_not() -> None:
+    called = Message(Role.ASSISTANT, (ToolCall("call-1", "time", "{}"),))
+    result = Message(Role.TOOL, (Text("time: noon"),), "call-1")
+    for messages, choice in (
+        ((*HI, called, result), ToolChoice()),
+        (HI, ToolChoice(Choice.NONE)),
+        (Conversation.of("hello").messages, ToolChoice()),
+    ):
+        _, outcome = await answered(Conversation(messages, tools=(CLOCK,), tool_choice=choice))
+        assert outcome.finish_reason is FinishReason.STOP
+
+
+@pytest.mark.anyio
+async def test_it_refuses_what_it_cannot_do() -> None:
+    with pytest.raises(BackendError, match=r"parameters\.stop"):
+        await answered(Conversation(HI, parameters=Parameters(stop=("x",))))

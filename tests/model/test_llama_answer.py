@@ -12,6 +12,7 @@ from grpclib.const import Status
 from relay_model.backends.local.llama_answer import LlamaAnswer
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Outcome, Usage
+from relay_model.pieces import Piece
 from tests.support.scripted_backend import (
     LAST,
     EndlessEngine,
@@ -35,7 +36,7 @@ def generating_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "relay-llama-answer"]
 
 
-async def failure_of(pieces: AsyncIterator[str]) -> BackendError:
+async def failure_of(pieces: AsyncIterator[Piece]) -> BackendError:
     with pytest.raises(BackendError) as raised:
         _ = [piece async for piece in pieces]
     return raised.value
@@ -69,7 +70,7 @@ async def test_text_of_the_last_step_counts() -> None:
     [
         ("stop", FinishReason.STOP),
         ("length", FinishReason.LENGTH),
-        ("tool_calls", FinishReason.OTHER),
+        ("weird", FinishReason.OTHER),
     ],
 )
 async def test_the_last_steps_say_how_the_answer_ended(reported: str, reason: FinishReason) -> None:

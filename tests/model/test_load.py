@@ -23,6 +23,7 @@ from relay_model.admission import Admission
 from relay_model.backends.demo import DemoBackend
 from relay_model.backends.protocol import Backend, Pieces
 from relay_model.backends.registry import open_backend
+from relay_model.conversation import Conversation
 from relay_model.service import AiService
 from relay_model.settings import ModelSettings
 from relay_proto import ai as proto
@@ -44,6 +45,7 @@ class Gated:
     """A backend that notes whom it answers, and begins when it is let."""
 
     def __init__(self, backend: Backend) -> None:
+        self.models = backend.models
         self.gate = anyio.Event()
         self.order: list[str] = []
         self.most = 0
@@ -51,13 +53,13 @@ class Gated:
         self._backend = backend
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator[Pieces, None]:
-        self.order.append(prompt)
+    async def stream(self, conversation: Conversation) -> AsyncGenerator[Pieces, None]:
+        self.order.append(conversation.prompt)
         self._active += 1
         self.most = max(self.most, self._active)
         try:
             await self.gate.wait()
-            async with self._backend.stream(prompt, session_id=session_id) as pieces:
+            async with self._backend.stream(conversation) as pieces:
                 yield pieces
         finally:
             self._active -= 1

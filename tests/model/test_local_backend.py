@@ -18,6 +18,7 @@ from relay_model.backends.local.backend import LocalBackend
 from relay_model.backends.local.backend import open_backend as open_local
 from relay_model.backends.local.llama import Engine, bundled_weights
 from relay_model.backends.registry import import_extra, open_backend
+from relay_model.conversation import Conversation
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason
 from relay_model.settings import ModelSettings
@@ -108,7 +109,7 @@ async def test_leaving_mid_answer_stops_the_engine_and_frees_its_slot(engine: En
     counted = Counting(engine)
     backend = LocalBackend(counted, local_settings(max_tokens=2000))
     before = set(threading.enumerate())
-    async with backend.stream(STORY, session_id="") as pieces:
+    async with backend.stream(Conversation.of(STORY)) as pieces:
         for _ in range(5):
             await anext(pieces)
     steps = counted.steps
@@ -131,7 +132,7 @@ async def test_leaving_stops_the_engine_while_it_reads_a_prompt(engine: Engine) 
     counted = Counting(engine, cache_prompt=False)
     backend = LocalBackend(counted, local_settings())
     with anyio.CancelScope() as scope:
-        async with backend.stream("word " * 1800, session_id="") as pieces:
+        async with backend.stream(Conversation.of("word " * 1800)) as pieces:
             scope.cancel()
             await anext(pieces)
     assert scope.cancelled_caught
@@ -150,7 +151,7 @@ async def test_a_prompt_that_exceeds_the_context_is_refused(engine: Engine) -> N
 
 async def test_an_answer_ends_at_max_tokens_and_says_so(engine: Engine) -> None:
     backend = LocalBackend(engine, local_settings(max_tokens=6))
-    async with backend.stream(STORY, session_id="") as pieces:
+    async with backend.stream(Conversation.of(STORY)) as pieces:
         assert 1 <= len([piece async for piece in pieces]) <= 6
     assert pieces.outcome.finish_reason is FinishReason.LENGTH
     assert pieces.outcome.usage is not None
@@ -162,8 +163,8 @@ async def test_an_answer_ends_at_max_tokens_and_says_so(engine: Engine) -> None:
 async def test_two_prompts_are_answered_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     async with (
         open_backend(local_settings(max_concurrent=2, max_tokens=2000)) as backend,
-        backend.stream(STORY, session_id="a") as one,
-        backend.stream(STORY, session_id="b") as other,
+        backend.stream(Conversation.of(STORY, session_id="a")) as one,
+        backend.stream(Conversation.of(STORY, session_id="b")) as other,
     ):
         # One after the other, the first answer of 2000 tokens would have to end first.
         with anyio.fail_after(10):

@@ -22,8 +22,10 @@ from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelFor
 from relay_model.admission import Admission
+from relay_model.conversation import Conversation
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Outcome, Usage
+from relay_model.pieces import Reasoning, Refusal, ToolCallDelta
 from relay_model.service import AiService
 from relay_proto import ai as proto
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
@@ -84,7 +86,7 @@ async def test_text_is_sent_piece_by_piece_and_then_done() -> None:
             ("\U0001f469\u200d\U0001f680", False),
             ("", True),
         ]
-    assert backend.prompts == [(PROMPT, "s")]
+    assert backend.conversations == [Conversation.of(PROMPT, session_id="s")]
 
 
 @pytest.mark.anyio
@@ -110,6 +112,55 @@ async def test_what_is_not_known_of_the_end_is_not_sent() -> None:
     assert bytes(message) == bytes(GenerateResponse(done=True))
 
 
+@pytest.mark.anyio
+async def test_what_is_no_text_has_fields_of_its_own() -> None:
+    backend = ScriptedBackend(
+        Reasoning("Hm."), ToolCallDelta(1, "a", "time", "{}"), Refusal("No."), "x"
+    )
+    async with AiService(backend).generate(GenerateRequest(prompt=PROMPT)) as answer:
+        messages = [message async for message in answer]
+    assert messages[:-1] == [
+        GenerateResponse(reasoning="Hm."),
+        GenerateResponse(tool_call=proto.ToolCallDelta(1, "a", "time", "{}")),
+        GenerateResponse(refusal="No."),
+        GenerateResponse(token="x"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_models_are_listed_and_others_are_not_found() -> None:
+    backend = ScriptedBackend("x")
+    service = AiService(backend, Admission(max_concurrent=3))
+    listed = await service.list_models(proto.ListModelsRequest())
+    assert [model.id for model in listed.models] == ["scripted"]
+    assert listed.max_concurrent == 3
+    for name in ("", "scripted"):
+        await messages_of(service, GenerateRequest(prompt=PROMPT, model=name))
+    with pytest.raises(GRPCError) as raised:
+        await messages_of(service, GenerateRequest(prompt=PROMPT, model="other"))
+    assert raised.value.status is Status.NOT_FOUND
+    assert len(backend.conversations) == 2
+
+
+@pytest.mark.anyio
+async def test_models_of_a_service_that_is_loading_are_not_known() -> None:
+    with pytest.raises(GRPCError) as raised:
+        await AiService().list_models(proto.ListModelsRequest())
+    assert raised.value.status is Status.UNAVAILABLE
+
+
+@pytest.mark.anyio
+async def test_a_caller_is_told_which_field_is_wrong() -> None:
+    message = proto.Message(proto.Role.try_value(proto.Role.USER), [proto.Part()])
+    with pytest.raises(GRPCError) as raised:
+        await messages_of(AiService(ScriptedBackend()), GenerateRequest(messages=[message]))
+    details: Any = raised.value.details
+    (detail,) = details
+    (violation,) = detail.field_violations
+    assert violation.field == "messages[0].parts[0]"
+    assert violation.description == raised.value.message
+
+
 def test_reasons_have_the_numbers_of_the_contract() -> None:
     contract = {str(reason.name): int(reason.value) for reason in list[Any](proto.FinishReason)}
     assert contract == {reason.name: reason.value for reason in FinishReason}
@@ -131,7 +182,7 @@ async def test_an_empty_prompt_is_refused() -> None:
     backend = ScriptedBackend("x")
     async with served(backend) as stub:
         assert await refusal(stub, "") == (Status.INVALID_ARGUMENT, "The prompt is empty.")
-    assert not backend.prompts
+    assert not backend.conversations
 
 
 @pytest.mark.anyio
@@ -189,9 +240,11 @@ async def test_a_deadline_ends_the_backends_answer(autojump_clock: MockClock) ->
 # -- without a transport, where time can be exact -----------------------------------------------
 
 
-async def messages_of(service: AiService, session_id: str = "s") -> list[GenerateResponse]:
-    request = GenerateRequest(prompt=PROMPT, session_id=session_id)
-    async with service.generate(request) as messages:
+async def messages_of(
+    service: AiService, request: GenerateRequest | None = None
+) -> list[GenerateResponse]:
+    asked = request or GenerateRequest(prompt=PROMPT, session_id="s")
+    async with service.generate(asked) as messages:
         return [message async for message in messages]
 
 
@@ -234,7 +287,8 @@ async def test_the_log_says_how_long_a_request_was_queued(autojump_clock: MockCl
 async def test_the_log_leaves_out_what_there_was_not(autojump_clock: MockClock) -> None:
     del autojump_clock
     with structlog.testing.capture_logs() as log, trio.move_on_after(1):
-        await messages_of(AiService(ScriptedBackend(2.0, "a")), session_id="x" * 1000)
+        request = GenerateRequest(prompt=PROMPT, session_id="x" * 1000)
+        await messages_of(AiService(ScriptedBackend(2.0, "a")), request)
     line = ended(log)
     assert (line["cause"], line["tokens"], line["seconds"]) == ("deadline", 0, 1.0)
     assert not {"first_token_seconds", "tokens_per_second"} & line.keys()
@@ -369,7 +423,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
             "The model is busy: try again later.",
         )
         tasks.cancel_scope.cancel()
-    assert len(backend.prompts) == 1
+    assert len(backend.conversations) == 1
 
 
 @pytest.mark.trio
@@ -391,7 +445,7 @@ async def test_a_deadline_holds_in_the_queue(autojump_clock: MockClock) -> None:
             assert trio.current_time() == start + 2
             tasks.cancel_scope.cancel()
     assert raised.value.status is Status.DEADLINE_EXCEEDED
-    assert len(backend.prompts) == 1
+    assert len(backend.conversations) == 1
     assert [line["cause"] for line in log] == ["deadline", "client_disconnect"]
 
 

@@ -22,6 +22,7 @@ from grpclib_anyio.client import Channel
 from grpclib_anyio.health import HealthCheckRequest, HealthCheckResponse, ServingStatus
 from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_model import serving
+from relay_model.conversation import Conversation
 from relay_model.serving import serve
 from relay_model.settings import ModelSettings
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
@@ -268,8 +269,8 @@ async def test_cancelled_the_backend_outlives_its_answers(
 ) -> None:
     class SlowToStop(ScriptedBackend):
         @asynccontextmanager
-        async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator[Any, None]:
-            async with super().stream(prompt, session_id=session_id) as pieces:
+        async def stream(self, conversation: Conversation) -> AsyncGenerator[Any, None]:
+            async with super().stream(conversation) as pieces:
                 try:
                     yield pieces
                 finally:
@@ -306,9 +307,9 @@ async def test_drained_while_the_model_is_loaded_it_ends(monkeypatch: pytest.Mon
 async def test_lines_of_a_request_name_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     class Noting(ScriptedBackend):
         @asynccontextmanager
-        async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator[Any, None]:
+        async def stream(self, conversation: Conversation) -> AsyncGenerator[Any, None]:
             seen.append(structlog.contextvars.get_contextvars().get("trace_id"))
-            async with super().stream(prompt, session_id=session_id) as pieces:
+            async with super().stream(conversation) as pieces:
                 yield pieces
 
     seen: list[str | None] = []

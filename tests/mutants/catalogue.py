@@ -75,7 +75,7 @@ MUTANTS = [
         1,
         "the body is a generator around the relay's nursery",
         _ROUTES,
-        right="return Response(AnswerBody(relay), headers=_STREAM_HEADERS)",
+        right="return Response(body, headers=_STREAM_HEADERS)",
         wrong="""\
 import trio
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from relay_model.outcome import Usage
 from tests.support.provider_server import Reply, Step
 
 __all__ = ["ANTHROPIC", "OLLAMA", "OPENAI", "WIRES", "Wire"]
@@ -39,6 +40,13 @@ class Wire:
     """An error within an answer."""
     reasons: Mapping[str, str]
     """The provider's names for these."""
+    cached: int | None = None
+    """How many tokens of the prompt were read before."""
+
+    @property
+    def usage(self) -> Usage:
+        """What :meth:`answer` costs."""
+        return Usage(5, 3, self.cached)
 
     def reply(self, *steps: Step) -> Reply:
         """Answer with a stream of these."""
@@ -121,7 +129,13 @@ ANTHROPIC = Wire(
     noise=_named({"type": "ping"}) + b": comment\n\n",
     error=lambda kind, message: {"type": "error", "error": {"type": kind, "message": message}},
     failed=_named,
-    reasons={"stop": "end_turn", "length": "max_tokens", "filter": "refusal", "other": "tool_use"},
+    cached=3,
+    reasons={
+        "stop": "end_turn",
+        "length": "max_tokens",
+        "filter": "refusal",
+        "other": "pause_turn",
+    },
 )
 
 
@@ -170,7 +184,7 @@ OPENAI = Wire(
         "stop": "stop",
         "length": "length",
         "filter": "content_filter",
-        "other": "tool_calls",
+        "other": "weird",
     },
 )
 

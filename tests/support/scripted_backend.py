@@ -9,7 +9,10 @@ import anyio
 import anyio.lowlevel
 import anyio.to_thread
 
+from relay_model.backends.protocol import ModelInfo
+from relay_model.conversation import Conversation
 from relay_model.outcome import UNKNOWN, Outcome
+from relay_model.pieces import Piece
 
 Step = dict[str, Any]
 
@@ -99,15 +102,17 @@ class ThinkingEngine(EndlessEngine):
 class ScriptedBackend:
     """Answers with the pieces of its script, raises its errors, and sleeps for its numbers."""
 
-    def __init__(self, *script: str | float | Exception, outcome: Outcome = UNKNOWN) -> None:
+    models = (ModelInfo("scripted"),)
+
+    def __init__(self, *script: Piece | float | Exception, outcome: Outcome = UNKNOWN) -> None:
         self._script = script
         self._outcome = outcome
-        self.prompts: list[tuple[str, str]] = []
+        self.conversations: list[Conversation] = []
         self.left = anyio.Event()
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> AsyncGenerator["_Pieces", None]:
-        self.prompts.append((prompt, session_id))
+    async def stream(self, conversation: Conversation) -> AsyncGenerator["_Pieces", None]:
+        self.conversations.append(conversation)
         try:
             yield _Pieces(self._script, self._outcome)
         finally:
@@ -115,7 +120,7 @@ class ScriptedBackend:
 
 
 class _Pieces:
-    def __init__(self, script: Iterable[str | float | Exception], outcome: Outcome) -> None:
+    def __init__(self, script: Iterable[Piece | float | Exception], outcome: Outcome) -> None:
         self._script = iter(script)
         self._last_outcome = outcome
         self.outcome = UNKNOWN
@@ -123,12 +128,12 @@ class _Pieces:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
+    async def __anext__(self) -> Piece:
         await anyio.lowlevel.checkpoint()
         for piece in self._script:
             if isinstance(piece, Exception):
                 raise piece
-            if isinstance(piece, str):
+            if not isinstance(piece, float | int):
                 return piece
             await anyio.sleep(piece)
         self.outcome = self._last_outcome

@@ -50,7 +50,7 @@ class Outcome:
     #: The gRPC status, by name.
     code: str
     #: For the reader of the page. Of what the model service wrote it has only a refusal of one of
-    #: the request's fields, which is meant for whoever asked.
+    #: the request's fields, which is meant for the caller.
     message: str
     #: For the log.
     detail: str = ""

@@ -1,7 +1,7 @@
 """Which models there are, as the model service says, asked again every few seconds.
 
 A service from before conversations answers ``ListModels`` with UNIMPLEMENTED. It reads nothing but
-a prompt, and would drop the rest in silence, so whoever asks it for more is refused here::
+a prompt, and would drop the rest in silence, so a request for more is refused here::
 
     await catalogue.check(asked, request)     # RefusedError: the model takes no temperature: …
 """

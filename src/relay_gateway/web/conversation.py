@@ -184,7 +184,7 @@ class ConversationRequest(_Model):
     """What is asked of a model: a conversation, and how it is to be answered."""
 
     model: str = ""
-    messages: list[ChatMessage] = Field(default_factory=list, max_length=_MAX_MESSAGES)
+    messages: list[ChatMessage] = Field(default=[], max_length=_MAX_MESSAGES)
     max_tokens: int | None = Field(default=None, ge=1, lt=2**32)
     max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**32)
     temperature: float | None = Field(default=None, ge=0, le=2)

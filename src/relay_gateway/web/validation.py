@@ -1,4 +1,4 @@
-"""What is wrong with a JSON body, in words for whoever sent it; never with what it has.
+"""What is wrong with a JSON body, in words for its sender; never with what it has.
 
 For example, for ``{"messages": [{"role": "usr"}]}``::
 

@@ -1,33 +1,45 @@
-"""What a backend is: the protocol between the service and what answers prompts.
+"""What a backend is: the protocol between the service and what answers.
 
-The service uses a backend like this, once for each prompt::
+The service uses a backend like this, once for each request::
 
-    async with backend.stream(prompt, session_id=session_id) as pieces:
+    async with backend.stream(conversation) as pieces:
         async for piece in pieces:
             ...
     outcome = pieces.outcome
 """
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator, Awaitable, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from relay_model.conversation import Conversation
     from relay_model.outcome import Outcome
+    from relay_model.pieces import Piece
 
-__all__ = ["Backend", "Pieces"]
+__all__ = ["Backend", "ModelInfo", "Pieces"]
+
+
+class ModelInfo(NamedTuple):
+    """A model that a backend has."""
+
+    id: str
+    """What requests call it."""
+    owned_by: str = ""
+    context_tokens: int | None = None
+    """How many tokens of a conversation and its answer it holds; None if that is not known."""
 
 
 class Pieces(Protocol):
-    """An async iterator of the text of one answer, in the pieces in which the model makes it."""
+    """An async iterator of one answer, in the pieces in which the model makes it."""
 
-    def __aiter__(self) -> "AsyncIterator[str]":
+    def __aiter__(self) -> "AsyncIterator[Piece]":
         """Return the iterator itself, because an answer can be read once."""
         ...
 
-    def __anext__(self) -> "Awaitable[str]":
-        """Wait for the next piece; it need not be a whole word."""
+    def __anext__(self) -> "Awaitable[Piece]":
+        """Wait for the next piece; one of text need not be a whole word."""
         ...
 
     @property
@@ -37,24 +49,29 @@ class Pieces(Protocol):
 
 
 class Backend(Protocol):
-    """Answers prompts, several at a time."""
+    """Answers conversations, several at a time."""
 
-    def stream(self, prompt: str, *, session_id: str) -> "AbstractAsyncContextManager[Pieces]":
-        """Answer one prompt.
+    @property
+    def models(self) -> "Sequence[ModelInfo]":
+        """The models that there are; the first one answers when a request names none."""
+        ...
 
-        Inside the context, the iterator gives the text in pieces and ends when the answer is
-        complete. Leaving the context stops the model, however the context is left: when it returns
-        or raises, nothing of the answer runs any more. Leaving may await, also after a
-        cancellation, for a bounded time. At most ``settings.max_concurrent`` contexts are open at a
-        time.
+    def stream(self, conversation: "Conversation") -> "AbstractAsyncContextManager[Pieces]":
+        """Answer one conversation.
+
+        Inside the context, the iterator gives the answer in pieces and ends when it is complete.
+        Leaving the context stops the model, however the context is left: when it returns or raises,
+        nothing of the answer runs any more. Leaving may await, also after a cancellation, for a
+        bounded time. At most ``settings.max_concurrent`` contexts are open at a time.
 
         Args:
-            prompt: what was asked; not empty.
-            session_id: groups the prompts of one conversation; may be empty.
+            conversation: what is asked. The service has checked it, and that its model is one of
+                :attr:`models`.
 
         Raises:
-            BackendError: on entering or from the iterator. An answer that was cut short always
-                raises, so that it never looks like a complete one.
+            BackendError: on entering or from the iterator. What is asked and cannot be done is
+                INVALID_ARGUMENT with its field, see ``support``. An answer that was cut short
+                always raises, so that it never looks like a complete one.
 
         """
         ...

@@ -5,7 +5,7 @@ entered once in the life of the service, prepares what answers prompts, and give
 :class:`~relay_model.backends.protocol.Backend`::
 
     async with open_backend(settings) as backend:
-        async with backend.stream("Hello", session_id="") as pieces:
+        async with backend.stream(Conversation.of("Hello")) as pieces:
             text = "".join([piece async for piece in pieces])
 
 The backend's module is imported when the backend is chosen and not before, so a service needs only
@@ -15,13 +15,18 @@ Other packages bring backends too. Each names its function in an entry point::
 
     [project.entry-points."token_relay.backends"]
     name = "package.module:open_backend"
+
+It may also name an async generator function that answers, see ``functions``.
 """
 
+from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from relay_common.errors import StartupError
+from relay_model.backends.functions import FunctionBackend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,10 +135,13 @@ def _built_in(backend: BuiltIn) -> "Opener":
 def _of_package(name: str) -> "Opener":
     point = installed_backends()[name]
     try:
-        return cast("Opener", point.load())
+        loaded = point.load()
     except (ImportError, AttributeError) as error:
         message = f"the backend {name} ({point.value}) does not load: {error}"
         raise StartupError(message) from error
+    if isasyncgenfunction(loaded):
+        return lambda _settings: nullcontext(FunctionBackend(name, loaded))
+    return cast("Opener", loaded)
 
 
 def import_extra(name: str, *, extra: str) -> "ModuleType":

@@ -13,13 +13,16 @@ nothing here can show it.
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
 from relay_common.log import LogSettings
+
+if TYPE_CHECKING:
+    from relay_model.conversation import Conversation
 
 __all__ = ["MAX_REQUESTS", "BackendSettings"]
 
@@ -116,3 +119,8 @@ class BackendSettings(LogSettings):
     threads: int = Field(
         default=_HALF_THE_CPUS, ge=1, le=512, description="local: threads of the engine"
     )
+
+    def longest(self, conversation: "Conversation") -> int:
+        """Return how many tokens an answer may have: no more than is set."""
+        asked = conversation.parameters.max_tokens
+        return self.max_tokens if asked is None else min(asked, self.max_tokens)

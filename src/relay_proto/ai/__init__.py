@@ -51,7 +51,7 @@ class Role(betterproto.Enum):
     """Refused."""
 
     SYSTEM = 1
-    """Whoever runs the model: instructions that stand above the user's."""
+    """The operator of the model: instructions that stand above the user's."""
 
     USER = 2
     ASSISTANT = 3
@@ -108,7 +108,7 @@ class GenerateRequest(betterproto.Message):
     """Names the request in the logs of both programs."""
 
     caller: str = betterproto.string_field(11)
-    """The name of whoever asks: of a key, for example, and never the key."""
+    """The caller's name, for example of its key, and never the key."""
 
 
 @dataclass(eq=False, repr=False)

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from relay_model.backends.providers import openai
+from relay_model.conversation import Conversation
 from relay_model.outcome import FinishReason, Outcome, Usage
 from tests.model.providers.conftest import KEY
 from tests.support.answers import PROMPT, whole_answer
@@ -25,12 +26,15 @@ WORDS = (
     "caf\u00e9\u2028",
 )
 
-WHOLE = (list(WORDS), Outcome(FinishReason.STOP, Usage(5, 3)))
+
+def whole(wire: Wire, *words: str) -> tuple[list[str], Outcome]:
+    """Give what an answer is read as."""
+    return list(words), Outcome(FinishReason.STOP, wire.usage)
 
 
 async def test_text_comes_piece_by_piece_with_how_it_ended(wire: Wire) -> None:
     async with provider_backend(wire, wire.reply(wire.answer(*WORDS))) as (backend, server):
-        assert await whole_answer(backend) == WHOLE
+        assert await whole_answer(backend) == whole(wire, *WORDS)
     (exchange,) = server.exchanges
     assert exchange.path == wire.endpoint
     assert exchange.body["model"] == "m"
@@ -48,7 +52,7 @@ async def test_each_piece_is_there_as_soon_as_it_was_sent(wire: Wire) -> None:
     gates[0].set()
     async with (
         provider_backend(wire, reply) as (backend, _),
-        backend.stream(PROMPT, session_id="") as pieces,
+        backend.stream(Conversation.of(PROMPT)) as pieces,
     ):
         for word, (_, gate) in zip(WORDS, pairwise([*gates, trio.Event()]), strict=True):
             assert await anext(pieces) == word
@@ -65,14 +69,14 @@ async def test_chunks_may_end_anywhere_and_lines_in_both_ways(wire: Wire) -> Non
     ]
     async with provider_backend(wire, *replies) as (backend, _):
         for _ in replies:
-            assert await whole_answer(backend) == WHOLE
+            assert await whole_answer(backend) == whole(wire, *WORDS)
 
 
 async def test_pings_and_comments_are_not_text(wire: Wire) -> None:
     pieces = [wire.start, *map(wire.text, WORDS), wire.end(wire.reasons["stop"], 5, 3)]
     reply = wire.reply(b"".join(piece + wire.noise for piece in pieces))
     async with provider_backend(wire, reply) as (backend, _):
-        assert await whole_answer(backend) == WHOLE
+        assert await whole_answer(backend) == whole(wire, *WORDS)
 
 
 REASONS = {
@@ -87,18 +91,18 @@ async def test_why_it_ended(wire: Wire) -> None:
     replies = [wire.reply(wire.answer("x", reason=reason)) for reason in wire.reasons]
     async with provider_backend(wire, *replies) as (backend, _):
         for reason in wire.reasons:
-            assert await whole_answer(backend) == (["x"], Outcome(REASONS[reason], Usage(5, 3)))
+            assert await whole_answer(backend) == (["x"], Outcome(REASONS[reason], wire.usage))
 
 
 async def test_an_answer_may_be_empty(wire: Wire) -> None:
     async with provider_backend(wire, wire.reply(wire.answer())) as (backend, _):
-        assert await whole_answer(backend) == ([], Outcome(FinishReason.STOP, Usage(5, 3)))
+        assert await whole_answer(backend) == whole(wire)
 
 
 async def test_one_connection_serves_answer_after_answer(wire: Wire) -> None:
     async with provider_backend(wire, wire.reply(wire.answer(*WORDS))) as (backend, server):
         for _ in range(3):
-            assert await whole_answer(backend) == WHOLE
+            assert await whole_answer(backend) == whole(wire, *WORDS)
         assert len(server.exchanges) == 3
         assert server.connections_made == 1
 
@@ -110,7 +114,7 @@ async def test_several_answers_at_once(wire: Wire) -> None:
     ):
 
         async def ask() -> None:
-            assert await whole_answer(backend) == WHOLE
+            assert await whole_answer(backend) == whole(wire, *WORDS)
 
         async with trio.open_nursery() as nursery:
             for _ in range(10):
@@ -124,7 +128,7 @@ async def test_a_server_that_never_ends_its_response_does_not_hold_up_the_answer
     monkeypatch.setattr("relay_model.backends.providers.provider._TRAILER_SECONDS", 0.05)
     async with provider_backend(wire, wire.reply(wire.answer("x"), STALL)) as (backend, server):
         with trio.fail_after(5):
-            assert await whole_answer(backend) == (["x"], Outcome(FinishReason.STOP, Usage(5, 3)))
+            assert await whole_answer(backend) == whole(wire, "x")
             await server.exchanges[0].closed.wait()
 
 

@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from relay_model.backends.protocol import Backend
 from relay_model.backends.registry import open_backend
+from relay_model.conversation import Conversation
 from tests.support.answers import PROMPT, whole_answer
 from tests.support.provider_backend import provider_backend, settings_for
 from tests.support.provider_server import STALL, ProviderServer, provider_server
@@ -37,7 +38,7 @@ async def cancelled_when(
 
     async def ask(scope: trio.CancelScope) -> None:
         with scope:
-            async with backend.stream(PROMPT, session_id="") as answer:
+            async with backend.stream(Conversation.of(PROMPT)) as answer:
                 for _ in range(pieces):
                     await anext(answer)
                 if read is not None:
@@ -127,7 +128,7 @@ async def test_with_tokens_that_nobody_has_read(wire: Wire, *, is_cancelled: boo
     reply = wire.reply(wire.start + b"".join(map(wire.text, WORDS)), STALL)
     async with provider_backend(wire, reply) as (backend, server):
         with trio.CancelScope() as scope:
-            async with backend.stream(PROMPT, session_id="") as answer:
+            async with backend.stream(Conversation.of(PROMPT)) as answer:
                 assert await anext(answer) == WORDS[0]
                 if is_cancelled:
                     scope.cancel()
@@ -140,7 +141,7 @@ async def test_because_the_reader_failed(wire: Wire) -> None:
     async with provider_backend(wire, reply) as (backend, server):
 
         async def fail() -> None:
-            async with backend.stream(PROMPT, session_id="") as answer:
+            async with backend.stream(Conversation.of(PROMPT)) as answer:
                 await anext(answer)
                 raise ZeroDivisionError
 
@@ -163,7 +164,7 @@ async def test_others_go_on(wire: Wire) -> None:
     reply = wire.reply(wire.start + wire.text("one "), gate, wire.answer("two ")[len(wire.start) :])
     async with (
         provider_backend(wire, reply) as (backend, server),
-        backend.stream(PROMPT, session_id="") as answer,
+        backend.stream(Conversation.of(PROMPT)) as answer,
     ):
         assert await anext(answer) == "one "
         await cancelled_when(backend, trio.lowlevel.checkpoint, pieces=1)

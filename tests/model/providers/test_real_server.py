@@ -10,8 +10,9 @@ from grpclib.const import Status
 
 from relay_model.backends.local.llama import bundled_weights
 from relay_model.backends.registry import import_extra, open_backend
+from relay_model.conversation import Conversation
 from relay_model.outcome import FinishReason
-from tests.support.answers import failure_of
+from tests.support.answers import failure_of, text
 from tests.support.local_model import needs_local_model
 from tests.support.provider_backend import settings_for
 from tests.support.provider_wires import OPENAI
@@ -43,7 +44,7 @@ def llama_server() -> Iterator[str]:
 async def test_the_real_model_answers_and_is_stopped(llama_server: str) -> None:
     settings = settings_for(OPENAI, llama_server, temperature=0, max_tokens=400)
     async with open_backend(settings) as backend:
-        async with backend.stream(STORY, session_id="") as pieces:
+        async with backend.stream(Conversation.of(STORY)) as pieces:
             for _ in range(5):
                 assert await anext(pieces)
         # The only slot is free at once: the story would have gone on for seconds.
@@ -51,10 +52,10 @@ async def test_the_real_model_answers_and_is_stopped(llama_server: str) -> None:
         with trio.fail_after(10):
             async with (
                 open_backend(brief) as other,
-                other.stream("Explain gravity in one sentence.", session_id="") as pieces,
+                other.stream(Conversation.of("Explain gravity in one sentence.")) as pieces,
             ):
-                text = "".join([piece async for piece in pieces])
-        assert "ravity" in text
+                said = "".join([text(piece) async for piece in pieces])
+        assert "ravity" in said
         assert pieces.outcome.finish_reason is FinishReason.LENGTH
         assert pieces.outcome.usage is not None
         assert pieces.outcome.usage.completion_tokens == 8

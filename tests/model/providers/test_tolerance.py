@@ -16,7 +16,8 @@ from grpclib.const import Status
 
 from relay_model.backends.providers import provider
 from relay_model.outcome import FinishReason, Outcome, Usage
-from tests.support.answers import PROMPT, failure_of, whole_answer
+from relay_model.pieces import Refusal
+from tests.support.answers import PROMPT, failure_of, pieces_of, whole_answer
 from tests.support.provider_backend import provider_backend
 from tests.support.provider_server import CUT, Reply, Step, chopped, provider_server
 from tests.support.provider_wires import ANTHROPIC, OLLAMA, OPENAI, Wire
@@ -295,10 +296,10 @@ async def test_a_delta_may_be_a_list_of_parts(content: list[dict[str, Any]]) -> 
         assert (await whole_answer(backend))[0] == ["ab"]
 
 
-async def test_a_refusal_is_text_also_beside_other_text() -> None:
+async def test_a_refusal_is_not_lost_beside_text() -> None:
     reply = OPENAI.reply(chunk(content="a", refusal="b"), chunk(refusal="c"), STOP)
     async with provider_backend(OPENAI, reply) as (backend, _):
-        assert (await whole_answer(backend))[0] == ["ab", "c"]
+        assert (await pieces_of(backend))[0] == ["a", Refusal("b"), Refusal("c")]
 
 
 async def test_usage_counts_also_when_it_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """OpenAI's paths: an answer to a conversation, streamed or whole, and the list of models.
 
-Every request for an answer is a ``Relay`` like those of ``/api/ai/stream``, so whoever leaves stops
-the model, also when the answer is not streamed.
+Every request for an answer is a ``Relay`` like those of ``/api/ai/stream``, so a client that leaves
+stops the model, also when the answer is not streamed.
 """
 
 import json

@@ -13,12 +13,17 @@ from grpclib.const import Status
 from relay_common.errors import StartupError
 from relay_model.backends.local.llama import Engine, bundled_weights, check_weights
 from relay_model.backends.local.llama_answer import LlamaAnswer, StepwiseEngine
+from relay_model.backends.local.vocabulary import Inert, control_tokens
+from relay_model.backends.protocol import ModelInfo
+from relay_model.backends.support import EVERY_PARAMETER, Support
+from relay_model.conversation import Format, Message
 from relay_model.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from relay_model.backends.settings import BackendSettings
+    from relay_model.conversation import Conversation, ResponseFormat
 
 __all__ = ["LocalBackend", "open_backend"]
 
@@ -34,11 +39,41 @@ _MAX_SLOTS = 64
 _TEMPERATURE = 0.2
 
 
-class LocalBackend:
-    """Answers each prompt alone, as a chat of one message, with the model's own template."""
+#: The engine takes ``tools`` and does nothing with them for models whose template has none, such as
+#: SmolLM2's, so they are refused.
+_SUPPORT = Support(
+    "local",
+    parameters=EVERY_PARAMETER - {"reasoning_effort", "parallel_tool_calls"},
+    formats=frozenset(Format),
+)
 
-    def __init__(self, engine: StepwiseEngine, settings: "BackendSettings") -> None:
-        """Answer with an engine that has ``max_concurrent`` slots of ``context_size`` tokens."""
+
+class LocalBackend:
+    """Answers each conversation with the model's own chat template.
+
+    What a slot of the engine remembers of an earlier conversation that begins in the same way is
+    not computed again, and counted as ``cached_tokens``.
+    """
+
+    def __init__(
+        self,
+        engine: StepwiseEngine,
+        settings: "BackendSettings",
+        *,
+        model: str = "local",
+        inert: "Callable[[str], str]" = str,
+    ) -> None:
+        """Answer with an engine that has ``max_concurrent`` slots of ``context_size`` tokens.
+
+        Args:
+            engine: makes the answers.
+            settings: what the service was told.
+            model: what requests call the model.
+            inert: makes text of control tokens in a message.
+
+        """
+        self._inert = inert
+        self.models = (ModelInfo(model, "local", settings.context_size),)
         self._engine = engine
         self._settings = settings
         system_prompt = settings.system_prompt
@@ -49,42 +84,63 @@ class LocalBackend:
         self._temperature = _TEMPERATURE if temperature is None else temperature
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[LlamaAnswer]":
-        """Answer one prompt.
+    async def stream(self, conversation: "Conversation") -> "AsyncGenerator[LlamaAnswer]":
+        """Answer one conversation.
 
         Leaving the context stops the engine within one token, or one batch of a long prompt, and
         frees the slot.
 
         Raises:
             BackendError: INVALID_ARGUMENT for a prompt that is too long, from entering if its
-                characters show that, otherwise from the iterator. INTERNAL when the engine fails,
-                from the iterator.
+                characters show that, otherwise from the iterator; and for what the engine cannot
+                do. INTERNAL when the engine fails, from the iterator.
 
         """
-        del session_id  # each answer stands alone
-        self._check_length(prompt)
-        async with LlamaAnswer(self._engine, self._request(prompt)) as answer:
+        _SUPPORT.check(conversation)
+        self._check_length(conversation)
+        async with LlamaAnswer(self._engine, self._request(conversation)) as answer:
             yield answer
 
-    def _check_length(self, prompt: str) -> None:
+    def _check_length(self, conversation: "Conversation") -> None:
         longest = self._settings.context_size * _CHARACTERS_PER_TOKEN
-        if len(prompt) > longest:
-            message = (
-                f"The prompt is too long: {len(prompt)} characters, where {longest} is the most."
-            )
-            raise BackendError(Status.INVALID_ARGUMENT, message)
+        length = sum(len(message.text) for message in conversation.messages)
+        if length > longest:
+            message = f"The prompt is too long: {length} characters, where {longest} is the most."
+            raise BackendError(Status.INVALID_ARGUMENT, message, field="messages")
 
-    def _request(self, prompt: str) -> dict[str, Any]:
-        return {
-            "messages": [*self._system_prompt, {"role": "user", "content": prompt}],
-            "max_tokens": self._settings.max_tokens,
-            "temperature": self._temperature,
+    def _request(self, conversation: "Conversation") -> dict[str, Any]:
+        given = conversation.parameters
+        request: dict[str, Any] = {
+            "messages": [*self._system_prompt, *map(self._message, conversation.messages)],
             "stream": True,
             "stream_options": {"include_usage": True},
             # Asks for a callback after each batch of the prompt, so that a cancelled answer stops
             # before its first token.
             "return_progress": True,
+            "max_tokens": self._settings.longest(conversation),
+            "temperature": self._temperature if given.temperature is None else given.temperature,
+            "response_format": _format(conversation.response_format),
+            "stop": list(given.stop) or None,
+            "top_p": given.top_p,
+            "top_k": given.top_k,
+            "seed": given.seed,
+            "frequency_penalty": given.frequency_penalty,
+            "presence_penalty": given.presence_penalty,
         }
+        return {name: value for name, value in request.items() if value is not None}
+
+    def _message(self, message: Message) -> dict[str, str]:
+        return {"role": message.role.name.lower(), "content": self._inert(message.text)}
+
+
+def _format(given: "ResponseFormat") -> dict[str, Any] | None:
+    match given.type:
+        case Format.JSON_OBJECT:
+            return {"type": "json_object"}
+        case Format.JSON_SCHEMA:
+            return {"type": "json_schema", "json_schema": {"schema": given.schema}}
+        case Format.TEXT:
+            return None
 
 
 @asynccontextmanager
@@ -112,6 +168,7 @@ async def open_backend(settings: "BackendSettings") -> "AsyncGenerator[LocalBack
         )
     )
     try:
-        yield LocalBackend(engine, settings)
+        inert = Inert(await anyio.to_thread.run_sync(control_tokens, weights))
+        yield LocalBackend(engine, settings, model=weights.stem, inert=inert)
     finally:
         engine.close()

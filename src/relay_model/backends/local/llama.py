@@ -44,6 +44,8 @@ class Piece(NamedTuple):
 
     text: str
     """The next text of the answer; empty when this step has none."""
+    reasoning: str
+    """What the model thinks; empty for models that do not."""
     finish_reason: FinishReason | None
     """Why the answer is complete; None while it is not."""
     usage: Usage | None
@@ -185,8 +187,10 @@ def read_piece(step: dict[str, Any]) -> Piece:
         raise _refusal(step["error"])
     choices: list[dict[str, Any]] = step.get("choices") or [{}]
     delta: dict[str, Any] = choices[0].get("delta") or {}
-    text = delta.get("content") or ""
-    return Piece(text, _finish_reason(choices[0].get("finish_reason")), _usage(step.get("usage")))
+    text, reasoning = delta.get("content") or "", delta.get("reasoning_content") or ""
+    return Piece(
+        text, reasoning, _finish_reason(choices[0].get("finish_reason")), _usage(step.get("usage"))
+    )
 
 
 def _finish_reason(name: str | None) -> FinishReason | None:
@@ -194,7 +198,11 @@ def _finish_reason(name: str | None) -> FinishReason | None:
 
 
 def _usage(counts: dict[str, Any] | None) -> Usage | None:
-    return None if counts is None else Usage(counts["prompt_tokens"], counts["completion_tokens"])
+    if counts is None:
+        return None
+    details: dict[str, int] = counts.get("prompt_tokens_details") or {}
+    cached = details.get("cached_tokens")
+    return Usage(counts["prompt_tokens"], counts["completion_tokens"], cached)
 
 
 def _refusal(error: dict[str, Any]) -> BackendError:

@@ -28,6 +28,7 @@ from structlog.stdlib import get_logger
 from relay_model.backends.local.llama import read_piece
 from relay_model.errors import BackendError
 from relay_model.outcome import UNKNOWN
+from relay_model.pieces import Piece, Reasoning
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +83,7 @@ class LlamaAnswer:
         self._engine = engine
         self._request = request
         self._loop = anyio.lowlevel.current_token()
-        self._send, self._receive = anyio.create_memory_object_stream[str](_BUFFERED_PIECES)
+        self._send, self._receive = anyio.create_memory_object_stream[Piece](_BUFFERED_PIECES)
         self._thread = Thread(target=self._run, name="relay-llama-answer", daemon=True)
         self._thread_ended = anyio.Event()
         self._is_cancelled = False
@@ -113,8 +114,8 @@ class LlamaAnswer:
         """Read the answer, once."""
         return self
 
-    async def __anext__(self) -> str:
-        """Wait for the next piece of text, which is never empty and never half a character.
+    async def __anext__(self) -> Piece:
+        """Wait for the next piece, which is never empty and never half a character.
 
         A checkpoint; a cancelled read loses no piece.
 
@@ -134,6 +135,8 @@ class LlamaAnswer:
     def _run(self) -> None:
         try:
             self._engine.answer(self._request, self._on_step)
+        except ValueError as error:  # the engine's word for a request that it cannot serve
+            self._refuse(error)
         except Exception as error:  # noqa: BLE001 - is raised again in the event loop
             self._fail(error)
         # The event loop has ended only if leaving the context waited in vain for this thread.
@@ -160,8 +163,17 @@ class LlamaAnswer:
             self.outcome = self.outcome._replace(finish_reason=piece.finish_reason)
         if piece.usage is not None:
             self.outcome = self.outcome._replace(usage=piece.usage)
+        if piece.reasoning:
+            anyio.from_thread.run(self._send.send, Reasoning(piece.reasoning), token=self._loop)
         if piece.text:
             anyio.from_thread.run(self._send.send, piece.text, token=self._loop)
+
+    def _refuse(self, error: ValueError) -> None:
+        message = (
+            "The model cannot do what was asked: its chat template, or the schema, does not fit."
+        )
+        self._failure = BackendError(Status.INVALID_ARGUMENT, message, detail=str(error))
+        self._failure.__cause__ = error
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, BackendError):

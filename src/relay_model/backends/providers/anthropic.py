@@ -15,20 +15,24 @@ import anthropic
 import httpx2
 
 from relay_common.errors import StartupError
+from relay_model.backends.providers.anthropic_request import Asking
 from relay_model.backends.providers.credentials import check_key, require_key, require_model
 from relay_model.backends.providers.event_stream import Event, EventStream
 from relay_model.backends.providers.failures import OVERLOADED, connection_failure, refusal
 from relay_model.backends.providers.http_client import client_options
 from relay_model.backends.providers.provider import counted, open_provider
 from relay_model.outcome import FinishReason, Outcome
+from relay_model.pieces import Reasoning, ToolCallDelta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from relay_model.backends.providers.failures import ProviderError
     from relay_model.backends.providers.provider import ProviderBackend
     from relay_model.backends.settings import BackendSettings
+    from relay_model.conversation import Conversation
+    from relay_model.pieces import Piece
 
 __all__ = ["AnthropicProvider", "open_backend"]
 
@@ -41,6 +45,7 @@ _REASONS: "Mapping[str | None, FinishReason]" = {
     "max_tokens": FinishReason.LENGTH,
     "model_context_window_exceeded": FinishReason.LENGTH,
     "refusal": FinishReason.CONTENT_FILTER,
+    "tool_use": FinishReason.TOOL_CALLS,
 }
 
 # An error within an answer has only a type; before an answer, each type comes with this status.
@@ -67,23 +72,20 @@ class AnthropicProvider:
     def __init__(self, client: anthropic.AsyncAnthropic, settings: "BackendSettings") -> None:
         """Ask through a client for the model that is set."""
         # The library imports this part of itself now and not at the first prompt; it takes a
-        # second.
-        self._messages = client.messages
-        self._model = require_model(settings)
-        self._max_tokens = settings.max_tokens
-        self._system = settings.system_prompt or anthropic.omit
-        self._extra = _temperature(client, settings)
+        # second. The function takes no options from a mapping, hence Any.
+        self._stream: Any = client.messages.stream
+        is_own = client.base_url.host == _OWN_HOST
+        if is_own and settings.temperature is not None:
+            message = "--temperature is not for the anthropic backend: the provider takes none"
+            raise StartupError(message)
+        self._asking = Asking(settings, is_own=is_own)
+        self.model = require_model(settings)
+        self.support = self._asking.support
 
     @asynccontextmanager
-    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[Event]]":
+    async def request(self, conversation: "Conversation") -> "AsyncGenerator[AsyncIterator[Event]]":
         """Ask for an answer and give its events."""
-        async with self._messages.stream(
-            model=self._model,
-            max_tokens=self._max_tokens,
-            system=self._system,
-            messages=[{"role": "user", "content": prompt}],
-            extra_body=self._extra,
-        ) as stream:
+        async with self._stream(**self._asking.options(conversation)) as stream:
             yield EventStream(stream.response.aiter_bytes())
 
     def reading(self) -> "_Reading":
@@ -98,43 +100,51 @@ class AnthropicProvider:
 
 
 class _Reading:
-    """One answer: ``message_start``, text, ``message_delta``, ``message_stop``.
+    """One answer: ``message_start``, blocks of content, ``message_delta``, ``message_stop``.
 
-    The first and the last but one of them have usage, each time as the total so far.
+    The first and the last but one of them have usage, each time as the total so far. A block is
+    text, thinking or a call of a tool.
     """
 
     def __init__(self) -> None:
         self.is_complete = False
         self._reason: str | None = None
         self._usage: dict[str, Any] = {}
+        #: The calls of tools, in the order in which they began, by the numbers of their blocks.
+        self._calls: dict[object, int] = {}
 
     @property
     def outcome(self) -> Outcome:
         prompt_tokens = sum(self._usage.get(kind) or 0 for kind in _PROMPT_TOKENS)
+        details: dict[str, Any] = self._usage.get("output_tokens_details") or {}
         return Outcome(
             _REASONS.get(self._reason, FinishReason.OTHER),
-            counted(prompt_tokens, self._usage.get("output_tokens")),
+            counted(
+                prompt_tokens,
+                self._usage.get("output_tokens"),
+                cached=self._usage.get("cache_read_input_tokens"),
+                reasoning=details.get("thinking_tokens"),
+            ),
         )
 
     @property
     def may_end(self) -> bool:
         return self.is_complete
 
-    def read(self, event: Event) -> str:
+    def read(self, event: Event) -> "Sequence[Piece]":
         if event.name == "ping" or not (event.name or event.data.startswith("{")):
-            return ""  # the library skips these without a look at their data
+            return ()  # the library skips these without a look at their data
         data: dict[str, Any] = json.loads(event.data)
         match data["type"]:
             case "content_block_start":
-                return _text(data["content_block"])
+                return self._start(data["content_block"], data.get("index"))
             case "content_block_delta":
-                delta: dict[str, Any] = data["delta"]
-                text: str = delta["text"] if delta["type"] == "text_delta" else ""
-                return text
+                return self._delta(data["delta"], data.get("index"))
             case "message_start":
                 message: dict[str, Any] = data["message"]
                 self._count(message.get("usage"))
-                return "".join(map(_text, message.get("content") or ()))
+                blocks = enumerate(message.get("content") or ())
+                return [piece for index, block in blocks for piece in self._start(block, index)]
             case "message_delta":
                 self._reason = data["delta"].get("stop_reason") or self._reason
                 self._count(data.get("usage"))
@@ -145,27 +155,38 @@ class _Reading:
                 raise refusal(_STATUSES.get(error["type"], _OTHER_STATUS), {}, str(error))
             case _:
                 pass
-        return ""
+        return ()
+
+    def _start(self, block: dict[str, Any], index: object) -> "list[Piece]":
+        """Read what a content block has at its start."""
+        match block.get("type"):
+            case "text":
+                return [block.get("text") or ""]
+            case "thinking":
+                return [Reasoning(block.get("thinking") or "")]
+            case "tool_use":
+                number = self._calls.setdefault(index, len(self._calls))
+                given: dict[str, Any] = block.get("input") or {}
+                arguments = json.dumps(given, ensure_ascii=False) if given else ""
+                return [ToolCallDelta(number, block["id"], block["name"], arguments)]
+            case _:
+                return []
+
+    def _delta(self, delta: dict[str, Any], index: object) -> "list[Piece]":
+        match delta["type"]:
+            case "text_delta":
+                return [delta["text"]]
+            case "thinking_delta":
+                return [Reasoning(delta["thinking"])]
+            case "input_json_delta" if index in self._calls:
+                number = self._calls[index]
+                return [ToolCallDelta(number, arguments=delta["partial_json"])]
+            case _:
+                return []
 
     def _count(self, usage: dict[str, Any] | None) -> None:
         given = (usage or {}).items()
         self._usage.update({kind: count for kind, count in given if count is not None})
-
-
-def _text(block: dict[str, Any]) -> str:
-    """Return the text that a content block has at its start."""
-    return block.get("text") or "" if block.get("type") == "text" else ""
-
-
-def _temperature(
-    client: anthropic.AsyncAnthropic, settings: "BackendSettings"
-) -> "dict[str, float] | None":
-    if settings.temperature is None:
-        return None
-    if client.base_url.host == _OWN_HOST:
-        message = "--temperature is not for the anthropic backend: the provider takes none"
-        raise StartupError(message)
-    return {"temperature": settings.temperature}
 
 
 def _client(settings: "BackendSettings") -> anthropic.AsyncAnthropic:

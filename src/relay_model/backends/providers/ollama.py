@@ -3,6 +3,8 @@
 For example ``relay-model --backend ollama --base-url http://127.0.0.1:11434 --model llama3.2``.
 """
 
+import json
+import secrets
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,16 +19,20 @@ from relay_model.backends.providers.failures import (
     stream_aborted,
 )
 from relay_model.backends.providers.http_client import client_options
+from relay_model.backends.providers.ollama_request import Asking
 from relay_model.backends.providers.provider import counted, open_provider
 from relay_model.outcome import UNKNOWN, FinishReason, Outcome
+from relay_model.pieces import Reasoning, ToolCallDelta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from relay_model.backends.providers.failures import ProviderError
     from relay_model.backends.providers.provider import ProviderBackend
     from relay_model.backends.settings import BackendSettings
+    from relay_model.conversation import Conversation
+    from relay_model.pieces import Piece
 
 __all__ = ["OllamaProvider", "open_backend"]
 
@@ -46,21 +52,16 @@ class OllamaProvider:
     def __init__(self, client: ollama.AsyncClient, settings: "BackendSettings") -> None:
         """Ask through a client for the model that is set."""
         self._chat: Any = client.chat  # pyright: ignore[reportUnknownMemberType] - has a bare `dict`
-        self._model = require_model(settings)
-        self._system = settings.system_prompt
-        self._options: dict[str, Any] = {"num_predict": settings.max_tokens}
-        if settings.temperature is not None:
-            self._options["temperature"] = settings.temperature
+        self._asking = Asking(settings)
+        self.model = require_model(settings)
+        self.support = self._asking.support
 
     @asynccontextmanager
-    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[ollama.ChatResponse]]":
+    async def request(
+        self, conversation: "Conversation"
+    ) -> "AsyncGenerator[AsyncIterator[ollama.ChatResponse]]":
         """Ask for an answer and give its events; reading the first event makes the request."""
-        messages = [{"role": "user", "content": prompt}]
-        if self._system is not None:
-            messages.insert(0, {"role": "system", "content": self._system})
-        yield await self._chat(
-            model=self._model, messages=messages, options=self._options, stream=True
-        )
+        yield await self._chat(**self._asking.options(conversation), stream=True)
 
     def reading(self) -> "_Reading":
         """Begin to read an answer."""
@@ -79,19 +80,34 @@ class _Reading:
     def __init__(self) -> None:
         self.outcome = UNKNOWN
         self.is_complete = False
+        self._calls = 0
 
     @property
     def may_end(self) -> bool:
         return self.is_complete
 
-    def read(self, event: ollama.ChatResponse) -> str:
+    def read(self, event: ollama.ChatResponse) -> "list[Piece]":
+        pieces = list(self._pieces(event.message))
         if event.done:
+            reason = _REASONS.get(event.done_reason, FinishReason.OTHER)
+            is_stop = reason is FinishReason.STOP
             self.outcome = Outcome(
-                _REASONS.get(event.done_reason, FinishReason.OTHER),
+                FinishReason.TOOL_CALLS if self._calls and is_stop else reason,
                 counted(event.prompt_eval_count, event.eval_count),
             )
             self.is_complete = True
-        return event.message.content or ""
+        return pieces
+
+    def _pieces(self, message: ollama.Message) -> "Iterator[Piece]":
+        if message.thinking:
+            yield Reasoning(message.thinking)
+        if message.content:
+            yield message.content
+        for call in message.tool_calls or ():
+            arguments = json.dumps(dict(call.function.arguments), ensure_ascii=False)
+            identity = f"call-{secrets.token_hex(8)}"  # the API has no ids
+            yield ToolCallDelta(self._calls, identity, call.function.name, arguments)
+            self._calls += 1
 
 
 async def _raise_refusal(response: httpx.Response) -> None:

@@ -24,19 +24,23 @@ from relay_model.backends.providers.failures import (
     refusal,
 )
 from relay_model.backends.providers.http_client import client_options
+from relay_model.backends.providers.openai_request import Asking
 from relay_model.backends.providers.provider import counted, open_provider
 from relay_model.outcome import FinishReason, Outcome
+from relay_model.pieces import Reasoning, Refusal, ToolCallDelta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam
+    from openai.types.chat import ChatCompletionChunk
 
     from relay_model.backends.providers.failures import ProviderError
     from relay_model.backends.providers.provider import ProviderBackend
     from relay_model.backends.settings import BackendSettings
+    from relay_model.conversation import Conversation
     from relay_model.outcome import Usage
+    from relay_model.pieces import Piece
 
 __all__ = ["OpenAIProvider", "open_backend"]
 
@@ -52,6 +56,8 @@ _REASONS: "Mapping[str | None, FinishReason]" = {
     "stop": FinishReason.STOP,
     "length": FinishReason.LENGTH,
     "content_filter": FinishReason.CONTENT_FILTER,
+    "tool_calls": FinishReason.TOOL_CALLS,
+    "function_call": FinishReason.TOOL_CALLS,
 }
 
 # These codes say more than the HTTP status of their response.
@@ -86,27 +92,27 @@ class OpenAIProvider:
         # The library imports this part of itself now, not at the first prompt. The function's
         # overloads take no options from a mapping, hence Any.
         self._create: Any = client.chat.completions.create
-        self._system = settings.system_prompt
-        self._options = _options(client, settings)
+        self._asking = Asking(settings, is_own=client.base_url.host == _OWN_HOST)
+        self._stream_options: dict[str, Any] = {"stream_options": {"include_usage": True}}
+        self.model = require_model(settings)
+        self.support = self._asking.support
 
     @asynccontextmanager
-    async def request(self, prompt: str) -> "AsyncGenerator[AsyncIterator[Event]]":
+    async def request(self, conversation: "Conversation") -> "AsyncGenerator[AsyncIterator[Event]]":
         """Ask for an answer and give its events."""
-        async with await self._ask(prompt) as stream:
+        async with await self._ask(self._asking.options(conversation)) as stream:
             yield EventStream(stream.response.aiter_bytes())
 
-    async def _ask(self, prompt: str) -> "openai.AsyncStream[ChatCompletionChunk]":
-        messages: list[ChatCompletionMessageParam] = [{"role": "user", "content": prompt}]
-        if self._system is not None:
-            messages.insert(0, {"role": "system", "content": self._system})
+    async def _ask(self, options: dict[str, Any]) -> "openai.AsyncStream[ChatCompletionChunk]":
         stream: openai.AsyncStream[ChatCompletionChunk]
         try:
-            stream = await self._create(messages=messages, stream=True, **self._options)
+            stream = await self._create(stream=True, **options, **self._stream_options)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if "stream_options" not in error.message or not self._options.pop("stream_options", 0):
+            if "stream_options" not in error.message or not self._stream_options:
                 raise
             # This server does not know the option: its answers come without usage.
-            stream = await self._create(messages=messages, stream=True, **self._options)
+            self._stream_options = {}
+            stream = await self._create(stream=True, **options)
         return stream
 
     def reading(self) -> "_Reading":
@@ -141,30 +147,59 @@ class _Reading:
     def may_end(self) -> bool:
         return self._reason is not None
 
-    def read(self, event: Event) -> str:
+    def read(self, event: Event) -> "Sequence[Piece]":
         if self.is_complete:
-            return ""  # the library reads nothing after [DONE] either
+            return ()  # the library reads nothing after [DONE] either
         if not event.data.startswith(_DONE):
             return self._read_chunk(json.loads(event.data))
         if not self.may_end:
             raise cut_short()
         self.is_complete = True
-        return ""
+        return ()
 
-    def _read_chunk(self, chunk: dict[str, Any]) -> str:
+    def _read_chunk(self, chunk: dict[str, Any]) -> "list[Piece]":
         if error := chunk if chunk.get("object") == "error" else chunk.get("error"):
             raise _failure(error)
         usage: object = chunk.get("usage")
         if isinstance(usage, dict):
-            self._usage = _usage(cast("dict[str, object]", usage))
+            self._usage = _usage(cast("dict[str, Any]", usage))
         choice: dict[str, Any] = (chunk.get("choices") or [None])[0] or {}
         self._reason = choice.get("finish_reason") or self._reason
-        delta: dict[str, Any] = choice.get("delta") or {}
-        return _text(delta.get("content")) + (delta.get("refusal") or "")
+        return _pieces(choice.get("delta") or {})
 
 
-def _usage(usage: "dict[str, object]") -> "Usage | None":
-    return counted(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+def _pieces(delta: dict[str, Any]) -> "list[Piece]":
+    pieces: list[Piece] = []
+    # vLLM and others call it by one of these names.
+    if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+        pieces.append(Reasoning(_text(reasoning)))
+    if content := _text(delta.get("content")):
+        pieces.append(content)
+    if refused := delta.get("refusal"):
+        pieces.append(Refusal(refused))
+    pieces.extend(map(_tool_call, delta.get("tool_calls") or ()))
+    return pieces
+
+
+def _tool_call(call: dict[str, Any]) -> ToolCallDelta:
+    function: dict[str, Any] = call.get("function") or {}
+    return ToolCallDelta(
+        call.get("index") or 0,
+        call.get("id") or "",
+        function.get("name") or "",
+        function.get("arguments") or "",
+    )
+
+
+def _usage(usage: "dict[str, Any]") -> "Usage | None":
+    prompt: dict[str, object] = usage.get("prompt_tokens_details") or {}
+    answer: dict[str, object] = usage.get("completion_tokens_details") or {}
+    return counted(
+        usage.get("prompt_tokens"),
+        usage.get("completion_tokens"),
+        cached=prompt.get("cached_tokens"),
+        reasoning=answer.get("reasoning_tokens"),
+    )
 
 
 def _text(content: "str | list[dict[str, Any]] | None") -> str:
@@ -180,19 +215,6 @@ def _failure(error: dict[str, Any] | str) -> "ProviderError":
     code, kind = error.get("code"), error.get("type")
     status = code if code in _ERROR_STATUSES else _STATUSES.get(code) or _STATUSES.get(kind)
     return refusal(_EXACT_STATUSES.get(kind) or status or _OTHER_STATUS, {}, str(error))
-
-
-def _options(client: openai.AsyncOpenAI, settings: "BackendSettings") -> dict[str, Any]:
-    # OpenAI's newer models refuse the older name, other servers may not know the newer.
-    is_own = client.base_url.host == _OWN_HOST
-    options: dict[str, Any] = {
-        "model": require_model(settings),
-        "max_completion_tokens" if is_own else "max_tokens": settings.max_tokens,
-        "stream_options": {"include_usage": True},
-    }
-    if settings.temperature is not None:
-        options["temperature"] = settings.temperature
-    return options
 
 
 def _key(settings: "BackendSettings") -> str:

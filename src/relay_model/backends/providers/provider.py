@@ -11,22 +11,27 @@ A backend's module adds the two parts that differ, the client and its :class:`Pr
 """
 
 import random
+from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeGuard, TypeVar
 
 import anyio
 from structlog.stdlib import get_logger
 
+from relay_model.backends.protocol import ModelInfo
 from relay_model.backends.providers.failures import ProviderError, cut_short, malformed_response
 from relay_model.backends.providers.generators import StartedGenerators, tracked_generators
-from relay_model.backends.providers.surrogates import SurrogateJoiner
+from relay_model.backends.providers.surrogates import PieceJoiner
+from relay_model.backends.support import Support
 from relay_model.outcome import UNKNOWN, Outcome, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from relay_model.backends.settings import BackendSettings
+    from relay_model.conversation import Conversation
+    from relay_model.pieces import Piece
 
 __all__ = ["Provider", "ProviderBackend", "Reading", "counted", "open_provider"]
 
@@ -71,8 +76,8 @@ class Reading(Protocol[EventT_contra]):
         """Whether the provider has said that the answer is complete."""
         ...
 
-    def read(self, event: EventT_contra) -> str:
-        """Read an event and return its text; empty when the event has none.
+    def read(self, event: EventT_contra) -> "Sequence[Piece]":
+        """Read an event and return its pieces; those without text are dropped.
 
         Raises:
             ProviderError: the event says that the answer failed.
@@ -85,7 +90,14 @@ class Reading(Protocol[EventT_contra]):
 class Provider(Protocol[EventT]):
     """Makes requests through the library of one provider."""
 
-    def request(self, prompt: str) -> "AbstractAsyncContextManager[AsyncIterator[EventT]]":
+    model: str
+    """The model's name."""
+    support: Support
+    """What the provider can be asked for."""
+
+    def request(
+        self, conversation: "Conversation"
+    ) -> "AbstractAsyncContextManager[AsyncIterator[EventT]]":
         """Ask for an answer and give its events; leaving the context closes the response.
 
         Raises:
@@ -104,16 +116,17 @@ class Provider(Protocol[EventT]):
 
 
 class ProviderBackend(Generic[EventT]):
-    """Answers each prompt by itself, through a provider."""
+    """Answers each conversation by itself, through a provider."""
 
     def __init__(self, provider: Provider[EventT], *, retries: int) -> None:
         """Ask a provider, and retry up to ``retries`` times where the provider allows it."""
+        self.models = (ModelInfo(provider.model, provider.support.backend),)
         self._provider = provider
         self._retries = retries
 
     @asynccontextmanager
-    async def stream(self, prompt: str, *, session_id: str) -> "AsyncGenerator[_Answer[EventT]]":
-        """Answer one prompt; entering waits for the first token.
+    async def stream(self, conversation: "Conversation") -> "AsyncGenerator[_Answer[EventT]]":
+        """Answer one conversation; entering waits for the first piece.
 
         Leaving the context closes the connection to the provider at once, also when it is left
         because of a cancellation. A connection whose answer was read to its end is kept instead.
@@ -122,34 +135,40 @@ class ProviderBackend(Generic[EventT]):
             BackendError: the provider failed; from entering or from the iterator.
 
         """
-        del session_id  # each answer stands alone
+        self._provider.support.check(conversation)
         async with AsyncExitStack() as context:
-            yield await self._begin(prompt, context)
+            yield await self._begin(conversation, context)
 
-    async def _begin(self, prompt: str, context: AsyncExitStack) -> "_Answer[EventT]":
+    async def _begin(
+        self, conversation: "Conversation", context: AsyncExitStack
+    ) -> "_Answer[EventT]":
         """Make requests until one of them gives a first token."""
         for attempt in range(self._retries):
             try:
-                return await self._attempt(prompt, context)
+                return await self._attempt(conversation, context)
             except ProviderError as error:
                 delay = _delay(error, attempt)
                 if delay is None:
                     raise
                 _log.info("asking again", seconds=round(delay, 3), error=error.detail)
             await anyio.sleep(delay)
-        return await self._attempt(prompt, context)
+        return await self._attempt(conversation, context)
 
-    async def _attempt(self, prompt: str, context: AsyncExitStack) -> "_Answer[EventT]":
+    async def _attempt(
+        self, conversation: "Conversation", context: AsyncExitStack
+    ) -> "_Answer[EventT]":
         async with AsyncExitStack() as attempt:
-            answer = _Answer(await self._request(prompt, attempt), self._provider)
+            answer = _Answer(await self._request(conversation, attempt), self._provider)
             attempt.push_async_callback(answer.generators.aclose)
             await answer.begin()
             context.push_async_exit(attempt.pop_all())
             return answer
 
-    async def _request(self, prompt: str, attempt: AsyncExitStack) -> "AsyncIterator[EventT]":
+    async def _request(
+        self, conversation: "Conversation", attempt: AsyncExitStack
+    ) -> "AsyncIterator[EventT]":
         try:
-            return await attempt.enter_async_context(self._provider.request(prompt))
+            return await attempt.enter_async_context(self._provider.request(conversation))
         except Exception as error:
             failure = self._provider.failure(error)
             if failure is None:
@@ -194,15 +213,16 @@ def _delay(error: ProviderError, attempt: int) -> float | None:
 
 
 class _Answer(Generic[EventT]):
-    """The text of one answer, in the pieces in which the provider sends it."""
+    """One answer, in the pieces in which the provider sends it."""
 
     def __init__(self, events: "AsyncIterator[EventT]", provider: Provider[EventT]) -> None:
         self._events = events
         self.generators = StartedGenerators()
         self._provider = provider
         self._reading = provider.reading()
-        self._joiner = SurrogateJoiner()
-        self._first: str | None = None
+        self._joiner = PieceJoiner()
+        #: Those of one event, and those that are left at the end.
+        self._pieces: deque[Piece] = deque()
         self._has_ended = False
 
     @property
@@ -210,34 +230,34 @@ class _Answer(Generic[EventT]):
         return self._reading.outcome if self._has_ended else UNKNOWN
 
     async def begin(self) -> None:
-        """Wait for the first piece."""
-        self._first = await self._next()
+        """Wait for the first piece, or for the end of an answer without one."""
+        while not self._pieces and not self._has_ended:
+            await self._read_on()
 
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
-        piece, self._first = self._first or await self._next(), None
-        if piece is None:
+    async def __anext__(self) -> "Piece":
+        await self.begin()
+        if not self._pieces:
             raise StopAsyncIteration
-        return piece
+        return self._pieces.popleft()
 
-    async def _next(self) -> str | None:
-        if self._has_ended:
-            return None
-        while not self._reading.is_complete:
-            event = await self._event()
-            if event is None:
-                if not self._reading.may_end:
-                    raise cut_short()
-                return self._end()
-            if piece := self._read(event):
-                return piece
-        return await self._read_trailer() or self._end()
+    async def _read_on(self) -> None:
+        if self._reading.is_complete:
+            await self._read_trailer()
+            if not self._pieces:
+                self._end()
+        elif (event := await self._event()) is not None:
+            self._read(event)
+        elif self._reading.may_end:
+            self._end()
+        else:
+            raise cut_short()
 
-    def _end(self) -> str | None:
+    def _end(self) -> None:
         self._has_ended = True
-        return self._joiner.end() or None
+        self._pieces.extend(self._joiner.end())
 
     async def _event(self) -> EventT | None:
         """Wait for the next event; None at the end of the response."""
@@ -249,36 +269,38 @@ class _Answer(Generic[EventT]):
         except Exception as error:
             raise self._provider.failure(error) or malformed_response(error) from error
 
-    def _read(self, event: EventT) -> str:
+    def _read(self, event: EventT) -> None:
         try:
             # The libraries build events from whatever the provider sent.
-            return self._joiner.join(_checked_text(self._reading.read(event)))
+            self._pieces.extend(self._joiner.join(self._reading.read(event)))
         except ProviderError:
             raise
         except Exception as error:
             raise malformed_response(error) from error
 
-    async def _read_trailer(self) -> str | None:
-        """Read to the end of the response; return text only if the provider went on after all."""
+    async def _read_trailer(self) -> None:
+        """Read to the end of the response, or to a piece if the provider goes on after all."""
         # The answer is complete, so nothing that happens here can make it fail.
         with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):
-            while (event := await self._event()) is not None:
-                if piece := self._read(event):
-                    return piece
-        return None
+            while not self._pieces and (event := await self._event()) is not None:
+                self._read(event)
 
 
-def _checked_text(text: object) -> str:
-    if not isinstance(text, str):
-        message = "the text of an event is not a string"
-        raise TypeError(message)
-    return text
-
-
-def counted(prompt_tokens: object, completion_tokens: object) -> Usage | None:
-    """Return what a provider counted; None unless both counts are valid."""
+def counted(
+    prompt_tokens: object,
+    completion_tokens: object,
+    *,
+    cached: object = None,
+    reasoning: object = None,
+) -> Usage | None:
+    """Return what a provider counted; None unless both totals are valid."""
     if _is_count(prompt_tokens) and _is_count(completion_tokens):
-        return Usage(prompt_tokens, completion_tokens)
+        return Usage(
+            prompt_tokens,
+            completion_tokens,
+            cached if _is_count(cached) else None,
+            reasoning if _is_count(reasoning) else None,
+        )
     return None
 
 

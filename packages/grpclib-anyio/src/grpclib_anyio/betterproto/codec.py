@@ -82,7 +82,10 @@ def _delimited(data: bytes) -> bytes:
 
 
 def _encoded(value: str) -> bytes:
-    return _delimited(value.encode())
+    # As _delimited, without its call: each token comes here.
+    data = value.encode()
+    size = len(data)
+    return (_SHORT[size] if size < _CONTINUES else _varint(size)) + data
 
 
 def _signed(bits: int) -> Callable[[int], int]:
