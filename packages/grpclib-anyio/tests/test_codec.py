@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from grpclib_anyio.betterproto.codec import CompiledCodec
 from harness.ai import GenerateRequest, GenerateResponse
 
+_MIB = 1 << 20
+
 
 class Color(betterproto.Enum):
     """An enum with a gap, so that there are unknown numbers between known ones."""
@@ -166,6 +168,49 @@ def test_unknown_fields_are_kept() -> None:
     message = CompiledCodec().decode(data, GenerateResponse)
     assert message.token == "a"
     assert CompiledCodec().encode(message, GenerateResponse) == data
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(
+            (
+                b"\x0a\x01a",  # known: the token
+                b"\x10\x01",  # known: done
+                b"\x78\x01",  # unknown: a varint
+                b"\xf8\x80\x00\x80\x00",  # the same, longer than it need be
+                b"\x79" + b"x" * 8,
+                b"\x7d" + b"x" * 4,
+                b"\x7a\x02xy",
+                b"\x00\x00",  # of field 0, which betterproto keeps
+                b"\x7b",  # a group's start
+                b"\x08\x01",  # known, and of another wire type
+                b"\x7a\x09x",  # shorter than it says, if it is the last
+            )
+        ),
+        max_size=6,
+    ).map(b"".join)
+)
+def test_unknown_fields_give_the_same_message_or_error(data: bytes) -> None:
+    _assert_same_outcome(data, GenerateResponse)
+
+
+@pytest.mark.parametrize(
+    "field", [b"\x78\x01", b"\x00\x00", b"\x7a\x00", b"\x79" + b"x" * 8], ids=bytes.hex
+)
+@pytest.mark.timeout(10)
+def test_unknown_fields_by_the_million_are_no_work(field: bytes) -> None:
+    """With betterproto it takes minutes, in which nobody else has a turn."""
+    data = field * (_MIB // len(field))
+    message = CompiledCodec().decode(data, GenerateResponse)
+    assert CompiledCodec().encode(message, GenerateResponse) == data
+
+
+@pytest.mark.parametrize("end", [b"\x0a\xff", b"\x08\x01", b"\x7b", b"\x0a\x01\xff"], ids=bytes.hex)
+@pytest.mark.timeout(10)
+def test_long_malformed_message_is_refused_at_once(end: bytes) -> None:
+    with pytest.raises(ValueError, match="malformed"):
+        CompiledCodec().decode(b"\x78\x01" * (_MIB // 2) + end, GenerateResponse)
 
 
 def test_a_decoded_message_is_like_any_other() -> None:
