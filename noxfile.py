@@ -63,6 +63,7 @@ ONCE = (
     "tests/soak",
     "tests/test_install.py",
     "tests/test_upstream.py",
+    "tests/cancellation/test_neighbours.py",
     "tests/cancellation/test_simulation.py",
     "tests/gateway/test_checkpoints_of_connections.py",
     "tests/gateway/test_programs.py",
@@ -237,7 +238,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def simulate(session: nox.Session) -> None:
-    """Simulate requests on a bad network: `-- --seeds N`, or `-- --seed K` for one's schedule."""
+    """Simulate a bad network, or bad `--neighbours`: `-- --seeds N`; `-- --seed K` shows one."""
     session.install(*OURS, *_group("test"))
     session.run("python", "-m", "tests.cancellation.simulate", *session.posargs, env=HARNESS)
 

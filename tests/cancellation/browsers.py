@@ -72,8 +72,8 @@ class Exchange:
         self._changed.unpark_all()
 
 
-class Browser(ABC):
-    """One connection to the gateway."""
+class Peer(ABC):
+    """One connection, of somebody who may leave in every way there is."""
 
     def __init__(self, link: Link, journal: Journal, name: str) -> None:
         """Use the near end of ``link``."""
@@ -81,7 +81,7 @@ class Browser(ABC):
         self.name = name
         #: How the server ended the connection.
         self.end: str | None = None
-        #: The browser has given it up.
+        #: This side has given it up.
         self.is_left = False
         self._journal = journal
         self._stream = link.near
@@ -95,10 +95,6 @@ class Browser(ABC):
         return self._may_read.is_set()
 
     # -- what it does ---------------------------------------------------------------------------
-
-    @abstractmethod
-    def ask(self, session: str) -> Exchange:
-        """Send a request."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -169,7 +165,7 @@ class Browser(ABC):
 
     @abstractmethod
     def _leave_exchanges(self) -> None:
-        """Take note that the browser has left them."""
+        """Take note that it has left what it asked for."""
 
     def _end(self, how: str) -> None:
         self._journal.note(self.name, f"sees its connection {how}")
@@ -187,6 +183,14 @@ class Browser(ABC):
             self._end("broken")
         except trio.ClosedResourceError:
             pass  # it has said that it sends nothing more, and may read on
+
+
+class Browser(Peer):
+    """One connection to the gateway."""
+
+    @abstractmethod
+    def ask(self, session: str) -> Exchange:
+        """Send a request."""
 
 
 class Http1(Browser):

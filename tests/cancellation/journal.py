@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import trio
 from h2.errors import ErrorCodes
+from hyperframe.exceptions import HyperframeError
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
 
 from grpclib_anyio._fast.trio_stream import TrySendStream
@@ -55,13 +56,22 @@ class WatchedStream(TrySendStream):
         self._journal = journal
         self._where = where
         self._sent, self._received = FrameParser(), FrameParser()
+        self._is_http2 = True
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """Receive, and note what came."""
         data = await self._stream.receive(max_bytes)
-        for frame in self._received.feed(data):
-            self._journal.note(self._where, f"<- {describe(frame)}", frame)
+        if self._is_http2:
+            self._note_received(data)
         return data
+
+    def _note_received(self, data: bytes) -> None:
+        try:
+            for frame in self._received.feed(data):
+                self._journal.note(self._where, f"<- {describe(frame)}", frame)
+        except HyperframeError as error:
+            self._journal.note(self._where, f"<- nonsense: {error!r}")
+            self._is_http2 = False  # nobody knows where the next frame begins
 
     async def send(self, item: bytes) -> None:
         """Note what is sent, and send it."""

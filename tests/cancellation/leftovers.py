@@ -73,9 +73,9 @@ def _in_window(sender: Connection, receiver: Connection) -> Iterator[str]:
 
 def _tasks(world: World) -> Iterator[str]:
     yield from (f"task {name}" for name in world.tasks() if not _LASTING.fullmatch(name))
-    for browser in world.browsers:
-        if not browser.link.far.is_closed and browser.link.far.is_used:
-            yield f"the connection of {browser.name}"
+    for peer in (*world.browsers, *world.strangers):
+        if not peer.link.far.is_closed and peer.link.far.is_used:
+            yield f"the connection of {peer.name}"
 
 
 def _in_relays(world: World) -> Iterator[str]:

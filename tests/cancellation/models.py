@@ -100,7 +100,8 @@ class Models:
         self._make_link = make_link
         self._config = config
         self.is_up = True
-        self._host = self._new_host()
+        #: The process that takes the next connection.
+        self.host = self._new_host()
 
     def _new_host(self) -> Host:
         return Host(self.model, self._config)
@@ -114,7 +115,7 @@ class Models:
         where = f"model:{len(self.links)}"
         link = self._make_link(where)
         self.links.append(link)
-        self._nursery.start_soon(partial(self._serve, self._host, link, where))
+        self._nursery.start_soon(partial(self._serve, self.host, link, where))
         return AnyioEnd(link.near)
 
     async def _serve(self, host: Host, link: Link, where: str) -> None:
@@ -130,23 +131,23 @@ class Models:
         """End the process as SIGKILL does: its connections are reset, new ones are refused."""
         self._journal.note("model", "is killed")
         self.is_up = False
-        for link in self._host.links:
+        for link in self.host.links:
             link.reset()
 
     def start(self) -> None:
         """Start another process."""
         self._journal.note("model", "is started")
         self.is_up = True
-        self._host = self._new_host()
+        self.host = self._new_host()
 
     def drain(self, grace: float) -> None:
         """Replace the process by another one: GOAWAY, and at most ``grace`` seconds for calls."""
         self._journal.note("model", f"is drained within {grace:g} s")
-        self._host.drain(grace)
-        self._host = self._new_host()
+        self.host.drain(grace)
+        self.host = self._new_host()
 
     def cut(self) -> None:
         """Lose all that is sent on the connections there are."""
         self._journal.note("model", "is cut off")
-        for link in self._host.links:
+        for link in self.host.links:
             link.cut()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from itertools import count
 from math import inf
+from random import Random
 from typing import Protocol
 
 import anyio
@@ -21,7 +22,12 @@ from grpclib_anyio._fast.trio_stream import TrySendStream
 #: What the buffers of both sockets and the way between them hold.
 BUFFER_SIZE = 65_536
 
+#: Seconds that a piece is on its way at most.
+MAX_DELAY = 1.0
+
 _MAX_RECEIVE = 65_536
+#: Only pieces of so many bytes are cut anywhere: a long answer must not take for ever.
+_SMALL = 64
 #: No descriptor is so high: a write to one of ours by mistake fails.
 _numbers = count(1 << 30)
 
@@ -46,6 +52,24 @@ class Calm:
 
     def piece(self, size: int) -> int:
         return size
+
+
+class Storm:
+    """A network that is late, and cuts what it carries into pieces."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._slow = chance.choice([0.0, 0.0, 0.01, 0.2])
+
+    def delay(self) -> float:
+        if self._chance.random() < self._slow:
+            return self._chance.uniform(0, MAX_DELAY)
+        return self._chance.choice([0.0, 0.0, 0.001, 0.01])
+
+    def piece(self, size: int) -> int:
+        if size < _SMALL:
+            return self._chance.choice([1, size, size])
+        return self._chance.choice([size, size, size, self._chance.randint(_SMALL, size)])
 
 
 class _Direction:

@@ -1,4 +1,4 @@
-"""``nox -s simulate -- --seeds N [--seed K]``: many seeds, or one with its schedule."""
+"""``nox -s simulate -- [--neighbours] --seeds N``, or ``--seed K``: one with its schedule."""
 
 import argparse
 import logging
@@ -6,7 +6,8 @@ import sys
 from collections import Counter
 from time import monotonic
 
-from tests.cancellation.simulation import Run, run_all, simulate
+from tests.cancellation import neighbours, simulation
+from tests.cancellation.simulation import Run, run_all
 
 _WIDTH = 30
 _SHOWN_FAILURES = 5
@@ -45,22 +46,28 @@ class _Progress:
 def main(arguments: list[str] | None = None) -> int:
     """Run what the command line says; the exit code is 1 if a seed failed."""
     parser = argparse.ArgumentParser(prog="nox -s simulate --", description=__doc__)
+    parser.add_argument(
+        "--neighbours", action="store_true", help="healthy calls among peers that misbehave"
+    )
     parser.add_argument("--seeds", type=int, default=1000, help="how many, from 0 or from --first")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="only this one, with its schedule")
     options = parser.parse_args(arguments)
+    simulate = neighbours.simulate if options.neighbours else simulation.simulate
+    again = "nox -s simulate -- " + "--neighbours " * options.neighbours
     logging.getLogger().setLevel(logging.INFO)  # in which causes are recorded
     if options.seed is not None:
         run = simulate(options.seed)
         sys.stdout.write(f"{run}\n")
         return int(bool(run.failures))
     progress = _Progress(options.seeds)
-    failed = run_all(range(options.first, options.first + options.seeds), progress.add)
+    seeds = range(options.first, options.first + options.seeds)
+    failed = run_all(seeds, progress.add, simulate)
     sys.stderr.write("\n")
     counts = ", ".join(f"{cause} {count}" for cause, count in progress.causes.most_common())
     sys.stdout.write(f"{options.seeds} seeds, {progress.sessions} sessions: {counts}\n")
     for run in failed[:_SHOWN_FAILURES]:
-        sys.stdout.write(f"nox -s simulate -- --seed {run.seed}    # {run.failures[0]}\n")
+        sys.stdout.write(f"{again}--seed {run.seed}    # {run.failures[0]}\n")
     return int(bool(failed))
 
 

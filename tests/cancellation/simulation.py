@@ -9,8 +9,9 @@ the schedule of what happened.
 import gc
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 import trio
@@ -25,19 +26,18 @@ from harness.scheduling import run_seeded
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http2
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Call, Step
+from tests.cancellation.network import MAX_DELAY, Storm
 from tests.cancellation.world import open_world
 from tests.support.models import SECRET
 
-__all__ = ["Run", "simulate"]
+__all__ = ["Run", "run_all", "run_seed", "simulate"]
 
 #: Seconds in which requests begin and things happen.
 _SPAN = 20.0
-#: Of one piece on its way, and of a network that stands still.
-_MAX_DELAY, _MAX_HOLD = 1.0, 5.0
+#: Of a network that stands still.
+_MAX_HOLD = 5.0
 #: Until the model must know that a request is over: both may have been in the way.
-_TRANSIT = 2 * (_MAX_DELAY + _MAX_HOLD)
-#: Only pieces of so many bytes are cut anywhere: a long answer must not take for ever.
-_SMALL = 64
+_TRANSIT = 2 * (MAX_DELAY + _MAX_HOLD)
 _GRACE = 3.0
 _LONG = 400.0
 _OK = 200
@@ -61,24 +61,6 @@ class Run:
         return "\n".join([f"seed {self.seed}", self.schedule, *self.failures])
 
 
-class _Storm:
-    """A network that is late, and cuts what it carries into pieces."""
-
-    def __init__(self, chance: Random) -> None:
-        self._chance = chance
-        self._slow = chance.choice([0.0, 0.0, 0.01, 0.2])
-
-    def delay(self) -> float:
-        if self._chance.random() < self._slow:
-            return self._chance.uniform(0, _MAX_DELAY)
-        return self._chance.choice([0.0, 0.0, 0.001, 0.01])
-
-    def piece(self, size: int) -> int:
-        if size < _SMALL:
-            return self._chance.choice([1, size, size])
-        return self._chance.choice([size, size, size, self._chance.randint(_SMALL, size)])
-
-
 class _Session:
     """One person's question."""
 
@@ -95,13 +77,17 @@ class _Session:
 
 def simulate(seed: int) -> Run:
     """Run one seed."""
+    return run_seed(seed, lambda run: _Simulation(run).main())
+
+
+def run_seed(seed: int, main: Callable[[Run], Awaitable[None]]) -> Run:
+    """Run one seed of a simulation, which notes what must not be."""
     run = Run(seed)
     was_collecting = gc.isenabled()
     # What garbage does, such as closing a generator, must not depend on the time.
     gc.disable()
     try:
-        simulation = _Simulation(run)
-        run_seeded(simulation.main, seed=seed, clock=MockClock(autojump_threshold=0))
+        run_seeded(partial(main, run), seed=seed, clock=MockClock(autojump_threshold=0))
     except Exception as error:  # noqa: BLE001 - whatever a run may end with
         run.failures.append(f"the run ended with {error!r}")
         run.failures.extend(map(repr, getattr(error, "exceptions", ())))
@@ -127,7 +113,7 @@ class _Simulation:
             http2_min_recv_ping_interval_without_data=15.0,
         )
         async with open_world(
-            weather=lambda: _Storm(chance),
+            weather=lambda: Storm(chance),
             model=model,
             deadline_seconds=self._deadline,
             write_timeout_seconds=chance.choice([3.0, 30.0]),
@@ -334,11 +320,13 @@ def _failures_of_events(session: _Session, exchange: Exchange, causes: list[str]
             yield f"the browser was told {cause}, recorded is {causes}"
 
 
-def run_all(seeds: Iterable[int], report: Callable[[Run], None]) -> list[Run]:
+def run_all(
+    seeds: Iterable[int], report: Callable[[Run], None], run_one: Callable[[int], Run] = simulate
+) -> list[Run]:
     """Run seeds one after the other, and return those that failed."""
     failed: list[Run] = []
     for seed in seeds:
-        run = simulate(seed)
+        run = run_one(seed)
         if run.failures:
             failed.append(run)
         report(run)

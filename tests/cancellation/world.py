@@ -30,7 +30,7 @@ from relay_gateway.server import accept, tcp, worker
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web import routes
 from relay_gateway.web.asgi import create_app
-from tests.cancellation.browsers import Browser, Direct, Exchange, Http1, Http2
+from tests.cancellation.browsers import Browser, Direct, Exchange, Http1, Http2, Peer
 from tests.cancellation.journal import Journal
 from tests.cancellation.models import Models
 from tests.cancellation.network import BUFFER_SIZE, End, Link, Weather
@@ -82,6 +82,8 @@ class World:
         #: Errors that libraries have logged.
         self.complaints: list[str] = []
         self.browsers: list[Browser] = []
+        #: Others that are connected to the gateway, or to the model past it.
+        self.strangers: list[Peer] = []
         self.models = Models(self.journal, nursery, self._link_to_model, config)
         self.channel: ChannelOver
         #: All that were opened, and the model's side of all connections to it.
@@ -105,17 +107,22 @@ class World:
 
     def browse(self, *, http2: bool = False) -> Browser:
         """Connect a browser."""
-        link = Link(self._weather(), back_size=self.buffer_size)
-        self._ends[link.far.socket.fileno()] = link.far
+        link = self.connect()
         name = f"browser:{len(self.browsers)}"
         if http2:
             browser: Browser = Http2(link, self.journal, name, window=self.window)
         else:
             browser = Http1(link, self.journal, name)
         self.browsers.append(browser)
-        self._listener.connect_nowait(link.far)
         self._nursery.start_soon(browser.run)
         return browser
+
+    def connect(self) -> Link:
+        """Connect somebody to the gateway."""
+        link = Link(self._weather(), back_size=self.buffer_size)
+        self._ends[link.far.socket.fileno()] = link.far
+        self._listener.connect_nowait(link.far)
+        return link
 
     def call_directly(self) -> Direct:
         """Make a browser that needs no server."""

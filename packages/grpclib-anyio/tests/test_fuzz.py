@@ -34,6 +34,20 @@ from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server, Stream
 from grpclib_anyio.testing import ChannelOver, MemoryStream, memory_pair
+from harness.frames import (
+    CONTINUATION,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    PRIORITY,
+    PUSH,
+    RST,
+    SETTINGS,
+    UPDATE,
+    block,
+    frame,
+)
 from harness.peer import BOTH, Call, Methods, Raw, framed
 
 #: How many examples each test runs instead of CI's, and then others each time.
@@ -44,7 +58,6 @@ PHASES = tuple(Phase) if LONG_RUN else (Phase.generate,)
 
 MAX_FRAME = 16_384
 READ_SIZE = 65_536
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 CLOSE_TIMEOUT = 2.0
 CONFIG = Configuration(
     http2_stream_window_size=65_535,
@@ -79,23 +92,6 @@ def fuzzed(*strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]
 
 
 # -- what a peer sends --------------------------------------------------------------------------
-
-
-def frame(
-    kind: int, flags: int, stream_id: int, payload: bytes, length: int | None = None
-) -> bytes:
-    """Put a frame together, right or wrong (RFC 9113 § 4.1)."""
-    size = len(payload) if length is None else length
-    head = size.to_bytes(3) + bytes((kind, flags)) + stream_id.to_bytes(4)
-    return head + payload
-
-
-def block(*headers: tuple[str, str]) -> bytes:
-    """Encode headers as literals that leave HPACK's table alone (RFC 7541 § 6.2.2)."""
-    return b"".join(
-        b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
-        for name, value in headers
-    )
 
 
 REQUEST = (
@@ -152,7 +148,6 @@ CODES = UINT31.map(lambda value: value.to_bytes(4))
 SETTINGS_PAYLOADS = st.lists(st.tuples(st.integers(0, 10), UINT31), max_size=4).map(
     lambda pairs: b"".join(code.to_bytes(2) + value.to_bytes(4) for code, value in pairs)
 )
-HEADERS, PRIORITY, RST, SETTINGS, PUSH, PING, GOAWAY, UPDATE, CONTINUATION = range(1, 10)
 FRAMES = st.one_of(
     st.builds(frame, st.just(0), FLAGS, SOME_STREAM, PAYLOADS),
     st.builds(frame, st.just(HEADERS), FLAGS, SOME_STREAM, st.sampled_from(BLOCKS)),

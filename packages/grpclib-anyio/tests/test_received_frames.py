@@ -19,20 +19,9 @@ from hypothesis import strategies as st
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._connection.http2 import Http2
 from grpclib_anyio._fast.received_frames import OnFrames
+from harness.frames import HEADERS, PING, RST, UPDATE, block, frame
 from harness.peer import framed
-from test_fuzz import (
-    FRAMES,
-    HEADERS,
-    OPENINGS,
-    PING,
-    REQUEST,
-    RESPONSE,
-    RST,
-    UPDATE,
-    block,
-    frame,
-    fuzzed,
-)
+from test_fuzz import FRAMES, OPENINGS, REQUEST, RESPONSE, fuzzed
 
 WINDOW = 65_535
 CONFIG = Configuration(http2_connection_window_size=WINDOW, http2_stream_window_size=WINDOW)
