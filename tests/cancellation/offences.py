@@ -721,6 +721,7 @@ HTTP1_BYTES: tuple[bytes, ...] = (
     b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET / HTTP/1.1\r\n\r\n",
     b"GET / HTTP/9.9\r\nhost: x\r\n\r\n",
+    b"GET http://[::1 HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET /api/ai/stream?prompt=%ff%00&session_id=%zz HTTP/1.1\r\nhost: x\r\n\r\n",
     b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n",

@@ -163,6 +163,7 @@ class RawHttp2(RawPeer):
         self._numbers = count(1, 2)
         self._parser = FrameParser()
         self._decoder = Decoder(1 << 24)
+        self._decoder.max_allowed_table_size = 2**32 - 1  # as some say in SETTINGS
         self._block = b""
         self._is_client = not accepts
 

@@ -4,6 +4,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from harness.frames import (
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PREFACE,
+    RST,
+    SETTINGS,
+    UPDATE,
+    block,
+    frame,
+)
 from harness.scheduling import run_seeded
 from tests.cancellation.browsers import Browser, Exchange, Http2
 from tests.cancellation.world import World, open_world
@@ -12,6 +23,13 @@ KIB = 1024
 #: hypercorn's, for a connection without a request.
 KEEP_ALIVE = 5.0
 WRITE_TIMEOUT = 30.0
+_REQUEST = block(
+    (":method", "GET"), (":scheme", "http"), (":authority", "x"), (":path", "/healthz")
+)
+_WEBSOCKET = (
+    b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+    b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+)
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["HTTP/1.1", "HTTP/2"])
@@ -46,6 +64,28 @@ def test_http2_connection_without_a_request_is_closed() -> None:
     async def main() -> None:
         async with open_world() as world:
             await _assert_closed_when_idle(world.browse(http2=True))
+
+    run_seeded(main, seed=0, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        frame(RST, 0, 1, bytes(4)),
+        frame(RST, 0, 1, bytes(4)) * 50,
+        frame(UPDATE, 0, 1, (2**31 - 1).to_bytes(4)),  # which has the gateway reset it
+    ],
+    ids=["reset", "reset many times", "window"],
+)
+def test_http2_connection_whose_request_comes_with_its_reset_is_closed(end: bytes) -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            link = world.connect()
+            link.near.send_nowait(PREFACE + frame(SETTINGS, 0, 0, b""))
+            await trio.testing.wait_all_tasks_blocked()
+            link.near.send_nowait(frame(HEADERS, END_HEADERS | END_STREAM, 1, _REQUEST) + end)
+            await trio.sleep(KEEP_ALIVE + 1)
+            assert link.far.is_closed
 
     run_seeded(main, seed=0, clock=MockClock(autojump_threshold=0))
 
@@ -119,3 +159,28 @@ def test_write_that_timed_out_delivers_nothing(seed: int) -> None:
             assert world.causes("s") == ["client_disconnect"]
 
     run_seeded(main, seed=seed, clock=MockClock(autojump_threshold=0))
+
+
+@pytest.mark.parametrize(
+    ("request_line", "more", "status"),
+    [
+        (b"GET http://[::1 HTTP/1.1", b"", b"400"),
+        (b"GET http://[x]y/z HTTP/1.1", b"", b"400"),
+        (b"POST http://[ HTTP/1.1", b"content-length: 0\r\n", b"400"),
+        (b"GET /api/ai/stream HTTP/1.1", _WEBSOCKET, b"400"),
+        (b"GET /v1/models HTTP/1.1", _WEBSOCKET, b"400"),
+        (b"GET /nowhere HTTP/1.1", _WEBSOCKET, b"404"),
+    ],
+)
+def test_odd_request_is_refused_without_a_traceback(
+    request_line: bytes, more: bytes, status: bytes
+) -> None:
+    async def main() -> None:
+        async with open_world() as world:
+            near = world.connect().near
+            near.send_nowait(request_line + b"\r\nhost: x\r\n" + more + b"\r\n")
+            with trio.fail_after(1):
+                assert (await near.receive_some()).split()[1] == status
+            assert world.complaints == []
+
+    run_seeded(main, seed=0, clock=MockClock(autojump_threshold=0))

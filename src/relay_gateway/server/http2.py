@@ -43,6 +43,8 @@ class ContainedH2Protocol(H2Protocol):
         self.streams = _Streams()
         self.stream_buffers = _StreamBuffers()
         self.keep_alive_requests = -sys.maxsize  # more than there can be
+        #: A request has stopped the idle timer since the client was last listened to.
+        self._had_request = False
 
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
@@ -53,6 +55,7 @@ class ContainedH2Protocol(H2Protocol):
         await self._say_if_idle()
 
     async def _create_stream(self, request: RequestReceived) -> None:
+        self._had_request = True
         try:
             await super()._create_stream(request)
         except Exception:
@@ -74,9 +77,9 @@ class ContainedH2Protocol(H2Protocol):
 
     async def handle(self, event: Event) -> None:
         """Handle what came from the client."""
-        had_streams = not self.idle
+        self._had_request = not self.idle
         await super().handle(event)
-        if had_streams:
+        if self._had_request:  # now or before: it may have come with its own reset
             await self._say_if_idle()
 
     async def _say_if_idle(self) -> None:

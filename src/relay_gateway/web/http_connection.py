@@ -85,7 +85,11 @@ class HTTPConnection(TrioASGIHTTPConnection):
         return self._disconnected if self._client is None else self._client.disconnected
 
     async def _answer(self, receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
-        request = self._create_request_from_scope(send)
+        try:
+            request = self._create_request_from_scope(send)
+        except ValueError:  # the target is no URL, for example http://[::1
+            await self._send_whole(Response("bad target\n", 400), send)
+            return
         if self._client is not None and self.scope["method"] in _WITHOUT_BODY:
             request.body.set_complete()
             with trio.CancelScope() as scope:

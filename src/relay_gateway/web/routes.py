@@ -14,8 +14,9 @@ from typing import Any, cast
 
 from grpclib.exceptions import GRPCError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from quart import Request, Response
+from quart import Request, Response, has_request_context
 from quart import request as current_request
+from quart import websocket as current_websocket
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
@@ -140,9 +141,11 @@ async def _error_response(error: HTTPException) -> Any:
     """Say what is wrong in the shape of the path; also for what Quart itself refuses."""
     if error.response is not None:
         return error.response
-    if current_request.path.startswith(_OPENAI):
+    # A WebSocket is refused here as well, and has no request.
+    path = current_request.path if has_request_context() else current_websocket.path
+    if path.startswith(_OPENAI):
         return error_response(error)
-    if current_request.path.startswith(_NATIVE):
+    if path.startswith(_NATIVE):
         return problem_of_refusal(error)
     text = f"{error.description or error.name}\n"
     headers = {**dict(error.get_headers()), "Content-Type": "text/plain; charset=utf-8"}

@@ -6,9 +6,13 @@ __all__ = ["MUTANTS"]
 
 _CODEC = "packages/grpclib-anyio/src/grpclib_anyio/betterproto/codec.py"
 
+_HTTP2_SERVER = "src/relay_gateway/server/http2.py"
+_HTTP_CONNECTION = "src/relay_gateway/web/http_connection.py"
+_ROUTES = "src/relay_gateway/web/routes.py"
 _RECEIVER = "packages/grpclib-anyio/src/grpclib_anyio/_connection/receiver.py"
 
 _TEST_NEIGHBOURS = "tests/cancellation/test_neighbours.py::test_seeds"
+_TEST_FOUND = "tests/cancellation/test_found.py::"
 _TEST_CODEC = "packages/grpclib-anyio/tests/test_codec.py::"
 
 MUTANTS = [
@@ -68,5 +72,29 @@ MUTANTS = [
         if self._streams.get(event.stream_id) and (increment := self.window.credit(size)):
 """,
         tests=(_TEST_NEIGHBOURS,),
+    ),
+    Mutant(
+        0,
+        "a request that comes with its reset stops the idle timer",
+        _HTTP2_SERVER,
+        right="        self._had_request = True\n",
+        wrong="",
+        tests=(f"{_TEST_FOUND}test_http2_connection_whose_request_comes_with_its_reset_is_closed",),
+    ),
+    Mutant(
+        0,
+        "a target that is no URL is a mistake of ours",
+        _HTTP_CONNECTION,
+        right="        except ValueError:",
+        wrong="        except KeyError:",
+        tests=(f"{_TEST_FOUND}test_odd_request_is_refused_without_a_traceback",),
+    ),
+    Mutant(
+        0,
+        "a refused WebSocket is taken for a request",
+        _ROUTES,
+        right="current_request.path if has_request_context() else current_websocket.path",
+        wrong="current_request.path",
+        tests=(f"{_TEST_FOUND}test_odd_request_is_refused_without_a_traceback",),
     ),
 ]
