@@ -681,7 +681,7 @@ NOISE: tuple[bytes, ...] = (
     PREFACE + frame(PING, 0, 0, b"12345678"),
     PREFACE + frame(SETTINGS, 0, 0, b"")[:7],
     PREFACE.replace(b"SM", b"XX") + b"\0" * 100,
-    b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 300,  # TLS's ClientHello
     b"\0" * 1_000,
     b"\xff" * 70_000,
@@ -690,6 +690,7 @@ NOISE: tuple[bytes, ...] = (
 _GET = b"GET /api/ai/stream?prompt=hi&session_id=rude HTTP/1.1\r\nhost: x\r\n"
 _UPGRADE = _GET + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
 _POST = b"POST /api/ai/stream HTTP/1.1\r\nhost: x\r\n"
+#: None is for the page at `/`: a thread reads it, and no seed decides how long that takes.
 HTTP1_BYTES: tuple[bytes, ...] = (
     *NOISE,
     _GET + b"\r\n",
@@ -719,8 +720,8 @@ HTTP1_BYTES: tuple[bytes, ...] = (
     _GET + b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
     b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
     b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\nhost: x\r\n\r\n",
-    b"GET / HTTP/1.1\r\n\r\n",
-    b"GET / HTTP/9.9\r\nhost: x\r\n\r\n",
+    b"GET /healthz HTTP/1.1\r\n\r\n",
+    b"GET /healthz HTTP/9.9\r\nhost: x\r\n\r\n",
     b"GET http://[::1 HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n",
     b"GET /api/ai/stream?prompt=%ff%00&session_id=%zz HTTP/1.1\r\nhost: x\r\n\r\n",
