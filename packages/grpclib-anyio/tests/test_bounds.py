@@ -254,22 +254,24 @@ async def test_a_client_is_told_how_long_its_headers_may_be() -> None:
 
 
 @pytest.mark.trio
-async def test_a_request_with_longer_headers_ends_its_connection_only() -> None:
+async def test_a_request_with_longer_headers_ends_its_stream_only() -> None:
     config = Configuration(max_header_list_size=HEADER_LIST_SIZE)
     async with serving(config, both=echo) as service:
-        bystander, peer = await service.connect(), await service.connect()
+        peer = await service.connect()
         allowed = padding(HEADER_LIST_SIZE // 2)
-        stream_id = await peer.request(BOTH, b"hello", extra=(allowed,))
+        neighbour = await peer.request(BOTH, end=False, extra=(allowed,))
+        too_long = await peer.request(BOTH, b"hello", extra=(padding(HEADER_LIST_SIZE),))
         await peer.settle()
-        assert peer.data(stream_id) == framed(b"hello")
-        await peer.request(BOTH, b"hello", extra=(padding(HEADER_LIST_SIZE),))
-        await peer.read_to_end()
-        assert [code for code, _ in peer.goaways()] == [ErrorCodes.ENHANCE_YOUR_CALM]
-        await echoes(bystander)
+        assert peer.resets(too_long) == [ErrorCodes.ENHANCE_YOUR_CALM]
+        peer.queue_data(neighbour, framed(b"hello"), end=True)
+        await peer.settle()
+        assert peer.data(neighbour) == framed(b"hello")
+        await echoes(peer)
+        assert peer.goaways() == []
 
 
 @pytest.mark.trio
-async def test_a_response_with_longer_headers_ends_its_connection_only() -> None:
+async def test_a_response_with_longer_headers_ends_its_stream_only() -> None:
     network = Network()
     config = Configuration(max_header_list_size=HEADER_LIST_SIZE)
     async with channel_to(network, config) as channel:
@@ -278,15 +280,11 @@ async def test_a_response_with_longer_headers_ends_its_connection_only() -> None
             tasks.start_soon(call.run)
             peer, stream_id = await network.accept()
             peer.queue_headers(stream_id, padding(HEADER_LIST_SIZE))
-            await peer.read_to_end()
-        assert [code for code, _ in peer.goaways()] == [ErrorCodes.ENHANCE_YOUR_CALM]
-        assert call.status is Status.INTERNAL
-        again = Call(channel)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(again.run)
-            peer, stream_id = await network.accept()
-            await peer.respond(stream_id, b"fine", end=True)
-        assert again.received == [b"fine"]
+            await peer.settle()
+        assert peer.resets(stream_id) == [ErrorCodes.ENHANCE_YOUR_CALM]
+        assert call.status is Status.RESOURCE_EXHAUSTED
+        await completes(network, channel)
+        assert peer.goaways() == []
 
 
 @pytest.mark.trio
@@ -308,9 +306,10 @@ async def test_headers_that_unpack_to_more() -> None:
     async with serving(both=echo) as service:
         bystander, peer = await service.connect(), await service.connect()
         fields = [("x", "a" * 3900)] * 100
-        await peer.request(BOTH, b"hello", extra=tuple(fields))
-        await peer.read_to_end()
-        assert [code for code, _ in peer.goaways()] == [ErrorCodes.ENHANCE_YOUR_CALM]
+        stream_id = await peer.request(BOTH, b"hello", extra=tuple(fields))
+        await peer.settle()
+        assert peer.resets(stream_id) == [ErrorCodes.ENHANCE_YOUR_CALM]
+        await echoes(peer)
         await echoes(bystander)
 
 

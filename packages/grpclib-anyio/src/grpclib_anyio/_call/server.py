@@ -39,6 +39,7 @@ from grpclib.stream import StreamIterator
 from h2.errors import ErrorCodes
 from multidict import MultiDict
 
+from grpclib_anyio._base.cancelled import is_cancelled
 from grpclib_anyio._base.errors import GRPCError, TerminatedError, again
 from grpclib_anyio._base.headers import (
     Headers,
@@ -479,13 +480,24 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
             return self._status_of(error)
         except BaseExceptionGroup as group:
+            if _is_foreign(group):
+                return self._status_of_odd(group)
             # Errors that came with a cancellation, which goes on without them: at the scope that
             # ends it they would be all that is left, and end the server.
             errors, rest = group.split(Exception)
             if errors is not None:
                 self._status_of(errors)
             raise rest or group from None
+        except BaseException as error:
+            if not _is_foreign(error):
+                raise
+            return self._status_of_odd(error)
         return None
+
+    def _status_of_odd(self, error: BaseException) -> GRPCError:
+        """Log what no handler should raise, such as the cancellation of some other task."""
+        _log.error("Odd error in the handler of %s", self._fields[":path"], exc_info=error)
+        return _internal_error()
 
     def _status_of(self, error: Exception) -> GRPCError:
         """Return what the client is told of a handler's error; log what it is not told."""
@@ -499,6 +511,20 @@ class _Call:
             case _:
                 _log.error("Error in the handler of %s", self._fields[":path"], exc_info=error)
         return _internal_error()
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Say whether an error has nothing to do with the end of this call, or of the program.
+
+    For example, on asyncio a handler awaits a task that somebody has cancelled, and is told
+    ``CancelledError`` itself.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        group: Any = error
+        return all(map(_is_foreign, group.exceptions))
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        return False
+    return not is_cancelled()
 
 
 def _metadata_too_large() -> GRPCError:

@@ -18,6 +18,8 @@ that nobody has looked at, and why each part has a test that says when it is no 
 - A GOAWAY from the peer becomes an event and nothing else. h2 would close its state machine in
   both directions, although the streams below ``last_stream_id`` go on (RFC 9113 § 6.8).
 - Frames that crossed our RST_STREAM on the wire are not answered by a second one.
+- What is wrong with one stream ends that stream: see ``stream_errors``. A header list that is too
+  large is read to its end, because later ones depend on it, and its stream is reset.
 - DATA on a stream that is over becomes an event like any other. h2 would credit it to the
   connection by a count of its own, and what each of two counts holds back adds up.
 - Settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes.
@@ -35,13 +37,13 @@ from functools import cache
 
 import h2
 from h2.config import H2Configuration
-from h2.connection import H2Connection
+from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived
-from h2.exceptions import ProtocolError, StreamClosedError
+from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamReset
+from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
 from h2.frame_buffer import FrameBuffer
 from h2.settings import SettingCodes, Settings
-from h2.stream import StreamClosedBy
+from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
 from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import (
     DataFrame,
@@ -53,6 +55,7 @@ from hyperframe.frame import (
 )
 
 from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._connection.stream_errors import Stream, StreamError
 from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames, has_content_length
 from grpclib_anyio._fast.sent_frames import SentFrames
@@ -66,6 +69,9 @@ _FRAME_HEADER_SIZE = 9
 _MAX_STREAM_ID = 2**31 - 1
 #: So few streams are never too many to keep when they are over.
 _LEAST_SWEEP = 64
+#: How much longer than the longest header list its block may be. An honest one is never longer; one
+#: that is, is read to its end, which takes a millisecond for each 10 KB.
+_MAX_BLOCKS = 4
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 
 
@@ -180,6 +186,8 @@ class Http2(H2Connection):
             send=self._send_bytes,
         )
         self._plain: ReceivedFrames | None = None
+        #: The stream of the frame that is being read had been reset by us before.
+        self._was_reset = False
         self.incoming_buffer = self._frames = _Frames(server=not client_side)
         self.local_settings = Settings(
             client=client_side,
@@ -311,11 +319,50 @@ class Http2(H2Connection):
         event.additional_data = frame.additional_data
         return [], [event]
 
+    def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
+        stream = super()._begin_new_stream(stream_id, allowed_ids)
+        stream.__class__ = Stream  # h2 offers no other way to have it made by us
+        return stream
+
+    def _receive_frame(self, frame: Frame) -> list[Event]:
+        self._was_reset = self._is_reset_by_us(frame.stream_id)
+        return super()._receive_frame(frame)
+
     def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        frames, events = super()._receive_headers_frame(frame)
+        if len(frame.data) > _MAX_BLOCKS * self._decoder.max_header_list_size:
+            raise DenialOfServiceError("Oversized header block")
+        try:
+            frames, events = super()._receive_headers_frame(frame)
+        except DenialOfServiceError:
+            return self._reset_oversized(frame)
+        except StreamError as error:
+            return self._reset(error.stream_id, error.error_code)
         if self._decoder.knows(frame.data) and len(events) == 1:
             self._note_response(frame, events[0])
         return frames, events
+
+    def _reset_oversized(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
+        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+        allowed = AllowedStreamIDs(not self.config.client_side)
+        stream = self._get_or_create_stream(frame.stream_id, allowed)
+        if stream.state_machine.state is StreamState.IDLE:
+            stream.state_machine.process_input(StreamInputs.RECV_HEADERS)
+        return self._reset(frame.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
+
+    def _reset(self, stream_id: int, code: ErrorCodes | int) -> tuple[list[Frame], list[Event]]:
+        """Answer what is wrong with a stream by its reset; once, and not if it is over."""
+        stream = self.streams[stream_id]
+        frames = [] if self._was_reset or stream.closed else stream.reset_stream(code)
+        stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
+        event = StreamReset(stream_id=stream_id, error_code=ErrorCodes(code), remote_reset=False)
+        return frames, [event]
+
+    def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[Event]]:
+        try:
+            return super()._receive_data_frame(frame)
+        except StreamError as error:
+            frames, events = self._reset(error.stream_id, error.error_code)
+            return frames, [*events, _late(frame)]
 
     def _note_response(self, frame: HeadersFrame, event: Event) -> None:
         """Have the same headers taken past h2, but not with a length that h2 would hold DATA to."""
@@ -333,19 +380,26 @@ class Http2(H2Connection):
     def _handle_data_on_closed_stream(
         self, events: list[Event], exc: StreamClosedError, frame: DataFrame
     ) -> tuple[list[Frame], list[Event]]:
-        size = frame.flow_controlled_length
-        received = DataReceived(stream_id=frame.stream_id, data=b"", flow_controlled_length=size)
         answer = RstStreamFrame(frame.stream_id, error_code=exc.error_code)
-        return [answer], [*events, *exc._events, received]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - h2 keeps them there
+        return [answer], [*events, *exc._events, _late(frame)]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - h2 keeps them there
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         super()._prepare_for_sending([f for f in frames if not self._is_second_reset(f)])
         self.on_output()
 
     def _is_second_reset(self, frame: Frame) -> bool:
-        # STREAM_CLOSED is h2's answer to a frame on a stream that is over; we never send it.
+        # STREAM_CLOSED is h2's answer to a frame on a stream that is over.
         return (
-            isinstance(frame, RstStreamFrame)
+            self._was_reset
+            and isinstance(frame, RstStreamFrame)
             and frame.error_code == ErrorCodes.STREAM_CLOSED
-            and self._stream_closed_by(frame.stream_id) is StreamClosedBy.SEND_RST_STREAM
         )
+
+    def _is_reset_by_us(self, stream_id: int) -> bool:
+        return self._stream_closed_by(stream_id) is StreamClosedBy.SEND_RST_STREAM
+
+
+def _late(frame: DataFrame) -> DataReceived:
+    """Give the event of data that nobody takes, so that the connection's window is credited."""
+    size = frame.flow_controlled_length
+    return DataReceived(stream_id=frame.stream_id, data=b"", flow_controlled_length=size)

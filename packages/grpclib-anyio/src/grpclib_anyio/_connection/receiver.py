@@ -210,13 +210,16 @@ class Receiver:
     def _stream_reset(self, event: h2_events.StreamReset) -> None:
         stream = self._streams.get(event.stream_id)
         if stream is None or not self._streams.reset(stream):
+            if not event.remote_reset:  # the peer made us reset what never became a call
+                self._spend(self._resets)
             return
-        if not stream.state.headers_sent:
-            self._spend(self._resets)
         if event.remote_reset:
+            if not stream.state.headers_sent:
+                self._spend(self._resets)
             stream.fail(reset_error(event.error_code))
         else:
-            stream.fail(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
+            self._spend(self._resets)
+            stream.fail(_stream_error(event.error_code))
 
     # -- the connection -------------------------------------------------------------------------
 
@@ -252,3 +255,11 @@ class Receiver:
         if self._h2.config.client_side:
             self._streams.fail_above(event.last_stream_id or 0, error)
         self._connection.goaway_received(error, too_many_pings=too_many_pings)
+
+
+def _stream_error(code: ErrorCodes | int | None) -> TerminatedError:
+    """Say why we have reset a stream."""
+    if code == ErrorCodes.ENHANCE_YOUR_CALM:
+        text = "The peer's metadata is more than is accepted"
+        return TerminatedError(Status.RESOURCE_EXHAUSTED, text)
+    return TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol")

@@ -20,13 +20,24 @@ The table has a bound of ours. A peer may allow one of 4 GiB, which every respon
 from collections.abc import Iterable
 from typing import Any, cast
 
-from hpack import Decoder, Encoder, HeaderTuple
-from hpack.hpack import encode_integer
+from hpack import (
+    Decoder,
+    Encoder,
+    HeaderTuple,
+    HPACKDecodingError,
+    InvalidTableIndexError,
+    OversizedHeaderListError,
+)
+from hpack.hpack import decode_integer, encode_integer
+from hpack.table import HeaderTable
 
 __all__ = ["HeaderDecoder", "HeaderEncoder"]
 
 #: RFC 7541 § 6.1: the bit of a header that is all in the table, and of nothing else.
 _INDEXED = 0x80
+#: § 6.2.1 and § 6.3: the bits of a header that is put into the table, and of the table's new size.
+_ADDED, _SIZE_UPDATE = 0x40, 0x20
+_STATIC_SIZE = len(HeaderTable.STATIC_TABLE)
 #: § 6.2.2: a header that is not to be put into it, its name in full.
 _WITHOUT_INDEXING = b"\0"
 _LENGTH_BITS = 7
@@ -101,11 +112,15 @@ class HeaderDecoder(Decoder):
         self._known: dict[bytes, list[HeaderTuple]] = {}
         #: What is known of blocks beyond hpack; forgotten with the rest.
         self.notes: dict[bytes, Any] = {}
+        #: Bytes of the block after the header that was read last.
+        self._left = 0
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's signature
         """Decode a block, as pairs of bytes if ``raw``.
 
         Raises:
+            OversizedHeaderListError: the list is too large; the block has been read to its end, so
+                later blocks can be read.
             HPACKError: the block is malformed; its connection cannot go on.
 
         """
@@ -122,10 +137,42 @@ class HeaderDecoder(Decoder):
         is_indexed = bool(data) and min(data) >= _INDEXED
         if not is_indexed or len(self._known) >= _MAX_BLOCKS:
             self._forget()
-        headers = cast("list[HeaderTuple]", super().decode(data, raw=True))
+        try:
+            headers = cast("list[HeaderTuple]", super().decode(data, raw=True))
+        except OversizedHeaderListError:
+            self._skip(data[len(data) - self._left :])
+            raise
         if is_indexed:
             self._known[data] = headers
         return headers
+
+    def _skip(self, data: bytes) -> None:
+        """Read the rest of a block for what it does to the table, and keep nothing of it."""
+        position, end = 0, len(data)
+        while position < end:
+            kind = data[position]
+            if kind & _INDEXED:
+                index, length = decode_integer(data[position:], _LENGTH_BITS)
+                if index > _STATIC_SIZE + len(self.header_table.dynamic_entries) or not index:
+                    raise InvalidTableIndexError(f"Invalid table index {index}")
+                position += length
+            elif kind & _ADDED:
+                position += self._decode_literal_index(memoryview(data)[position:])[1]
+            elif kind & _SIZE_UPDATE:
+                raise HPACKDecodingError("Table size update not at the start of the block")
+            else:
+                position += self._decode_literal_no_index(memoryview(data)[position:])[1]
+        self._assert_valid_table_size()
+
+    def _decode_indexed(self, data: Any) -> tuple[HeaderTuple, int]:
+        header, length = super()._decode_indexed(data)
+        self._left = len(data) - length
+        return header, length
+
+    def _decode_literal(self, data: Any, should_index: bool) -> tuple[HeaderTuple, int]:  # noqa: FBT001 - hpack's signature
+        header, length = super()._decode_literal(data, should_index)
+        self._left = len(data) - length
+        return header, length
 
     def knows(self, data: bytes) -> bool:
         """Return whether the block means what it meant the last time."""
