@@ -17,6 +17,7 @@ import structlog
 from pydantic import Field
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from relay_common.background import BackgroundHandler
 from relay_common.redact import Redactor
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ _SHARED = frozenset(LogSettings.model_fields)
 def configure_logging(settings: LogSettings) -> None:
     """Send every log line of this process to stderr, in the form of the settings.
 
-    Replaces any earlier configuration. For programs, once at their start.
+    A thread writes them, so that a log that nobody reads holds nobody; lines that do not fit are
+    dropped, and a line says how many. Replaces any earlier configuration. For programs, once at
+    their start.
     """
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -101,9 +104,16 @@ def configure_logging(settings: LogSettings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _stderr_handler()
     handler.setFormatter(_formatter(settings.log_format, processors))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+
+
+def _stderr_handler() -> logging.Handler:
+    try:
+        return BackgroundHandler(sys.stderr.fileno())
+    except OSError:  # io.UnsupportedOperation: a stream in memory, which never waits
+        return logging.StreamHandler(sys.stderr)
 
 
 def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:
