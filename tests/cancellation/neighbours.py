@@ -172,7 +172,12 @@ class _Neighbourhood:
 
     async def _browse_rudely(self) -> None:
         peer = self._raw(self._world.connect())
-        await self._offend(peer, self._http_request, _events_on)
+        await self._offend(
+            peer,
+            self._http_request,
+            _events_on,
+            ending=(*offences.ENDING_REQUESTS, *offences.MALFORMED_REQUESTS),
+        )
 
     def _http_request(self, *, rude: bool = False) -> tuple[str, Request]:
         name = self._new_session(rude=rude)
@@ -183,7 +188,10 @@ class _Neighbourhood:
 
     async def _call_rudely(self) -> None:
         peer = self._raw(await self._connect_to_model())
-        await self._offend(peer, self._grpc_request, _messages_on, offences.GRPC_OFFENCES)
+        more = (*offences.GRPC_OFFENCES, *offences.MALFORMED_REQUESTS)
+        await self._offend(
+            peer, self._grpc_request, _messages_on, more, ending=offences.ENDING_REQUESTS
+        )
 
     def _grpc_request(self, *, rude: bool = False) -> tuple[str, Request]:
         name = self._new_session(rude=rude)
@@ -200,12 +208,14 @@ class _Neighbourhood:
         make_request: Callable[..., tuple[str, Request]],
         told_on: Callable[[RawStream], list[str]],
         more: tuple[offences.RequestOffence, ...] = (),
+        *,
+        ending: tuple[offences.RequestOffence, ...],
     ) -> None:
         """Commit offences of a stream among healthy calls, or one of the connection."""
         chance = self._chance
         peer.begin()
         if chance.random() < 0.4:
-            offence = chance.choice((*offences.CONNECTION_OFFENCES, *offences.ENDING_REQUESTS))
+            offence = chance.choice((*offences.CONNECTION_OFFENCES, *ending))
             peer.note(f"offends by {offence.__name__}")
             offence(peer, make_request(rude=True)[1], chance)
             await self._leave(peer)

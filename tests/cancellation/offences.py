@@ -41,6 +41,7 @@ __all__ = [
     "ENDING_RESPONSES",
     "GRPC_OFFENCES",
     "HTTP1_BYTES",
+    "MALFORMED_REQUESTS",
     "NOISE",
     "RESPONSE_OFFENCES",
     "STREAM_OFFENCES",
@@ -242,8 +243,8 @@ STREAM_OFFENCES: tuple[RequestOffence, ...] = (
     half_a_request,
     a_few_empty_frames,
 )
-#: Of a stream by RFC 9113, but h2 ends the connection for each of these.
-ENDING_REQUESTS: tuple[RequestOffence, ...] = (
+#: Malformed messages (RFC 9113 § 8.1.1), for which h2 alone would end the connection.
+MALFORMED_REQUESTS: tuple[RequestOffence, ...] = (
     malformed_field,
     malformed_field,
     malformed_field,
@@ -252,6 +253,9 @@ ENDING_REQUESTS: tuple[RequestOffence, ...] = (
     long_field,
     many_fields,
     malformed_trailers,
+)
+#: Of a stream, but h2 ends the connection for each of these.
+ENDING_REQUESTS: tuple[RequestOffence, ...] = (
     window_of_nothing,
     depends_on_itself,
 )
@@ -363,9 +367,11 @@ def bad_response_headers(peer: RawHttp2, stream: int, chance: Random) -> None:
         ]
     )
     peer.note(f"answers {str(fields)[:120]}")
-    peer.send_headers(stream, fields, end=chance.random() < 0.3)
-    peer.send_data(stream, _TOKEN)
-    peer.send_headers(stream, _TRAILERS, end=True)
+    is_all = chance.random() < 0.3
+    peer.send_headers(stream, fields, end=is_all)
+    if not is_all:  # a frame after both sides' ends is an offence of the connection (§ 5.1)
+        peer.send_data(stream, _TOKEN)
+        peer.send_headers(stream, _TRAILERS, end=True)
 
 
 def bad_trailers(peer: RawHttp2, stream: int, chance: Random) -> None:
@@ -504,18 +510,16 @@ RESPONSE_OFFENCES: tuple[ResponseOffence, ...] = (
     bomb_in_response,
     reset_with_a_code,
     nothing,
-)
-#: Of a stream by RFC 9113, but h2 ends the connection for each of these.
-ENDING_RESPONSES: tuple[ResponseOffence, ...] = (
     bad_response_headers,
     bad_response_headers,
     bad_trailers,
     bad_trailers,
     data_first,
     wrong_length,
-    bad_window,
     too_many_informational,
 )
+#: Of a stream, but h2 ends the connection for each of these.
+ENDING_RESPONSES: tuple[ResponseOffence, ...] = (bad_window,)
 
 # -- offences of a connection ---------------------------------------------------------------------
 

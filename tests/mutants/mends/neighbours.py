@@ -37,7 +37,7 @@ MUTANTS = [
         "what is wrong with one stream ends its connection",
         _RECEIVER,
         right="""\
-            stream.fail(TerminatedError(Status.INTERNAL, "The peer broke the HTTP/2 protocol"))
+            stream.fail(_stream_error(event.error_code))
 """,
         wrong="""\
             self._connection.close(ErrorCodes.PROTOCOL_ERROR, b"")
