@@ -103,7 +103,9 @@ def acknowledged(frame: Frame) -> Frame:
 
 async def reset(peer: ScriptedPeer) -> None:
     """Make a call and reset it in one write."""
+    flush, peer.flush = peer.flush, anyio.lowlevel.checkpoint  # type: ignore[method-assign] # in one write
     peer.h2.reset_stream(await peer.request(STREAM, end=False))
+    peer.flush = flush  # type: ignore[method-assign]
     await peer.flush()
 
 

@@ -5,12 +5,13 @@ more. A module for each part of the product; its mutants have the number 0, and
 ``nox -s mutants -- 0`` runs all of them.
 """
 
-from tests.mutants.mends import loop, neighbours, page, stream_errors
+from tests.mutants.mends import lifetimes, loop, neighbours, page, stream_errors
 from tests.mutants.mutant import Mutant
 
 __all__ = ["MENDS"]
 
 MENDS: list[Mutant] = [
+    *lifetimes.MUTANTS,
     *loop.MUTANTS,
     *neighbours.MUTANTS,
     *page.MUTANTS,

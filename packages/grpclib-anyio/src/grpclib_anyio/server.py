@@ -62,7 +62,6 @@ __all__ = [
     "request_handler",
 ]
 
-_HANDSHAKE_TIMEOUT = 20.0
 _CLOSE_TIMEOUT = 1.0
 
 _log = logging.getLogger("grpclib_anyio")
@@ -215,7 +214,8 @@ class Server(NotStarted):
 
     async def _secure(self, transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
         with self._drain.opening():
-            return await _handshake(transport, ssl)
+            with anyio.fail_after(self._config.connect_timeout):
+                return await _handshake(transport, ssl)
         raise ConnectionAbortedError("the server is being drained")
 
 
@@ -228,7 +228,4 @@ def _methods(mapping: Mapping[str, Any]) -> Sequence[tuple[str, Method]]:
 
 
 async def _handshake(transport: ByteStream, ssl: ssl_module.SSLContext | None) -> ByteStream:
-    if ssl is None:
-        return unwrap_socket(transport)
-    with anyio.fail_after(_HANDSHAKE_TIMEOUT):
-        return await wrap_tls(transport, ssl)
+    return unwrap_socket(transport) if ssl is None else await wrap_tls(transport, ssl)

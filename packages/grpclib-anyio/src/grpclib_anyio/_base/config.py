@@ -104,13 +104,15 @@ class Configuration(GrpclibConfiguration):
     #: Calls of a client that wait until the server's limit admits them; one more fails with
     #: RESOURCE_EXHAUSTED, at once and unsent.
     max_waiting_streams: int = 10_000
-    #: Bytes of one HEADERS as RFC 9113 § 6.5.2 counts them, announced to the peer. The state of
-    #: header compression does not survive more: the connection ends, with ENHANCE_YOUR_CALM.
+    #: Bytes of one HEADERS as RFC 9113 § 6.5.2 counts them, announced to the peer. A stream with
+    #: more is reset with ENHANCE_YOUR_CALM; a compressed block of four times as many bytes ends the
+    #: connection.
     max_header_list_size: int = 64 * _KIB
-    #: Calls that a client makes in vain: reset before their answer began, or refused. Beyond it
-    #: the client's connection ends with GOAWAY(ENHANCE_YOUR_CALM), as with the floods below
-    #: (CVE-2023-44487, rapid reset). A relay cancels a thousand calls at once when its users
-    #: leave, five times over if they come back; an attack goes on at many thousands a second.
+    #: Calls that a client makes in vain: refused, reset before their handler has begun, or reset
+    #: by us because they were malformed. Beyond it the client's connection ends with
+    #: GOAWAY(ENHANCE_YOUR_CALM), as with the floods below (CVE-2023-44487, rapid reset;
+    #: CVE-2025-8671, resets that the client provokes). A call whose handler has begun does not
+    #: count: a relay cancels thousands at once when its users leave, and again when they come back.
     max_resets: Rate = field(default=Rate(per_second=500, burst=5_000))
     #: PING frames and answers to pings. There are peers that measure the connection with a PING
     #: for each round trip while data flows, so this is far above keepalive, which has its own
@@ -133,7 +135,8 @@ class Configuration(GrpclibConfiguration):
     compression: Literal["gzip"] | None = field(
         default=None, metadata={"validate": _check_compression}
     )
-    #: Until a new connection is ready for use: TCP, TLS, the peer's SETTINGS.
+    #: Until a new connection is ready for use: TCP, TLS, the peer's SETTINGS. A server closes one
+    #: that is not.
     connect_timeout: float = 20.0
     #: From the start of a failed attempt to connect to that of the next; 1.6 times as long after
     #: each further failure, give or take a fifth, and as at first after a success. Calls made in
@@ -150,6 +153,8 @@ class Configuration(GrpclibConfiguration):
     max_retry_buffer_size: int = field(default=65_536, metadata={"validate": _check_not_negative})
     #: How long a closing connection may take to send what is queued.
     close_timeout: float = 1.0
+    #: A server lets go of a connection that has had no call for so long (gRFC A9).
+    max_connection_idle: float | None = None
     #: A server lets go of a connection of this age, give or take a tenth: clients are told to make
     #: another one, calls in progress go on (gRFC A9).
     max_connection_age: float | None = None

@@ -520,8 +520,7 @@ def _is_foreign(error: BaseException) -> bool:
     ``CancelledError`` itself.
     """
     if isinstance(error, BaseExceptionGroup):
-        group: Any = error
-        return all(map(_is_foreign, group.exceptions))
+        return all(map(_is_foreign, cast("Any", error).exceptions))
     if isinstance(error, KeyboardInterrupt | SystemExit):
         return False
     return not is_cancelled()

@@ -90,6 +90,8 @@ class Connection:
         self.got_too_many_pings = False
         #: When bytes last came from the peer, on the loop's clock.
         self.last_received = float("-inf")
+        #: When the last call ended, or the connection began; on the loop's clock.
+        self.idle_since = float("-inf")
         #: Called with each new request; without it, requests are refused.
         self.on_request: Callable[[MessageStream], None] | None = None
         self._config = config
@@ -109,7 +111,7 @@ class Connection:
 
     async def __aenter__(self) -> Self:
         """Start the tasks; not a checkpoint."""
-        self.last_received = current_time()
+        self.last_received = self.idle_since = current_time()
         self._ready = anyio.Event()
         self._closed = anyio.Event()
         self._round_trip = anyio.Event()
@@ -331,6 +333,7 @@ class Connection:
     def _close_if_unused(self) -> None:
         if self.streams:
             return
+        self.idle_since = current_time()
         if self._unused is not None:
             self._unused.set()
         elif self.error is not None:

@@ -25,6 +25,7 @@ from random import uniform
 import anyio
 
 from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._base.errors import TerminatedError
 from grpclib_anyio._connection.connection import Connection
 
 __all__ = ["Drain", "Lifetime"]
@@ -59,13 +60,38 @@ class Lifetime:
         connection in any case.
         """
         with self._until_retired:
-            await self._connection.wait_closed()
-            return
+            if not await self._is_ready() or not await self._becomes_idle():
+                return
         with self._until_cut:
             self._until_cut.deadline = min(
                 self._until_cut.deadline, anyio.current_time() + self._grace
             )
             await self._retire()
+
+    async def _is_ready(self) -> bool:
+        """Wait for the client's SETTINGS; False if the connection is lost first, or takes too long.
+
+        So that a client that says nothing is no burden for good.
+        """
+        with anyio.move_on_after(self._config.connect_timeout):
+            try:
+                await self._connection.wait_ready()
+            except TerminatedError:
+                return False
+            return True
+        return False
+
+    async def _becomes_idle(self) -> bool:
+        """Wait until there has been no call for too long; False if the connection is closed."""
+        idle = _or_forever(self._config.max_connection_idle)
+        due = self._connection.idle_since + idle
+        while (now := anyio.current_time()) < due:
+            with anyio.move_on_after(due - now):
+                await self._connection.wait_closed()
+                return False
+            is_idle = not self._connection.has_calls
+            due = idle + (self._connection.idle_since if is_idle else anyio.current_time())
+        return True
 
     async def _retire(self) -> None:
         with anyio.move_on_after(_ROUND_TRIP_TIMEOUT):

@@ -69,8 +69,8 @@ _FRAME_HEADER_SIZE = 9
 _MAX_STREAM_ID = 2**31 - 1
 #: So few streams are never too many to keep when they are over.
 _LEAST_SWEEP = 64
-#: How much longer than the longest header list its block may be. An honest one is never longer; one
-#: that is, is read to its end, which takes a millisecond for each 10 KB.
+#: How much longer than the longest header list its block may be, which is read to its end. Huffman
+#: coding has 30 bits for the rarest byte (RFC 7541, Appendix B).
 _MAX_BLOCKS = 4
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 

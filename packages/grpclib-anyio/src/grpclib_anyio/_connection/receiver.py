@@ -214,7 +214,7 @@ class Receiver:
                 self._spend(self._resets)
             return
         if event.remote_reset:
-            if not stream.state.headers_sent:
+            if not (stream.is_handled or stream.state.headers_sent):
                 self._spend(self._resets)
             stream.fail(reset_error(event.error_code))
         else:

@@ -38,6 +38,8 @@ _INDEXED = 0x80
 #: § 6.2.1 and § 6.3: the bits of a header that is put into the table, and of the table's new size.
 _ADDED, _SIZE_UPDATE = 0x40, 0x20
 _STATIC_SIZE = len(HeaderTable.STATIC_TABLE)
+#: A byte up to this is an index of the static table, and all of its header.
+_LAST_SHORT_INDEX = _INDEXED | _STATIC_SIZE
 #: § 6.2.2: a header that is not to be put into it, its name in full.
 _WITHOUT_INDEXING = b"\0"
 _LENGTH_BITS = 7
@@ -151,7 +153,9 @@ class HeaderDecoder(Decoder):
         position, end = 0, len(data)
         while position < end:
             kind = data[position]
-            if kind & _INDEXED:
+            if _INDEXED < kind < _LAST_SHORT_INDEX:
+                position += 1
+            elif kind & _INDEXED:
                 index, length = decode_integer(data[position:], _LENGTH_BITS)
                 if index > _STATIC_SIZE + len(self.header_table.dynamic_entries) or not index:
                     raise InvalidTableIndexError(f"Invalid table index {index}")

@@ -107,6 +107,11 @@ class MessageStream:
 
     # -- the call's end -------------------------------------------------------------------------
 
+    @property
+    def is_handled(self) -> bool:
+        """Whether a server's handler has begun."""
+        return self.on_failure is not None
+
     async def receive_headers(self) -> Headers:
         """Wait for the peer's first HEADERS; not a checkpoint when they are there already.
 
