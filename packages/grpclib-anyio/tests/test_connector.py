@@ -8,8 +8,10 @@ from functools import partial
 
 import anyio
 import pytest
+from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
-from grpclib.const import Status
+from grpclib.const import Cardinality, Status
+from grpclib.exceptions import GRPCError
 from trio.testing import MockClock
 
 from grpclib_anyio._base.config import Configuration
@@ -18,8 +20,10 @@ from grpclib_anyio._channel.connector import Connector
 from grpclib_anyio._connection.connection import Connection
 from grpclib_anyio._stream.stream import MessageStream
 from grpclib_anyio.client import Channel
+from grpclib_anyio.testing import ChannelOver
 from harness.peer import Call, Network, channel_to, completes
 
+UNARY_STREAM = Cardinality.UNARY_STREAM
 READY = Configuration(wait_for_ready=True)
 
 
@@ -404,3 +408,49 @@ async def test_connect_of_a_subclass_that_fails_in_its_own_way() -> None:
         message = await message_of(channel)
         assert message == "Cannot connect to memory:50051: LookupError: no such entry"
         await completes(network, channel)
+
+
+# -- one channel in several event loops ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("first", ["trio", "asyncio"])
+@pytest.mark.parametrize("second", ["trio", "asyncio"])
+def test_a_channel_of_another_loop_connects_at_once(first: str, second: str) -> None:
+    """What the first loop's clock said of a pause means nothing to the second one."""
+    channel = Channel("127.0.0.1", 1, config=Configuration(initial_backoff=100, max_backoff=100))
+
+    async def ask() -> GRPCError:
+        async with channel:
+            with pytest.raises(GRPCError) as raised:
+                async with channel.request("/x/Y", UNARY_STREAM, bytes, bytes) as call:
+                    await call.send_message(b"")
+            return raised.value
+
+    for loop in (first, second):
+        error = anyio.run(ask, backend=loop)
+        assert error.status is Status.UNAVAILABLE
+        assert "refused" in str(error.message).lower() or "connect" in str(error.message).lower()
+
+
+@pytest.mark.parametrize("loop", ["trio", "asyncio"])
+def test_a_channel_tries_again_in_each_loop(loop: str) -> None:
+    attempts = 0
+
+    async def refuse() -> ByteStream:
+        nonlocal attempts
+        attempts += 1
+        await checkpoint()
+        raise ConnectionRefusedError
+
+    channel = ChannelOver(refuse, config=Configuration(initial_backoff=100, max_backoff=100))
+
+    async def ask() -> None:
+        async with channel:
+            for _ in range(2):  # the second one falls into the pause after the first
+                with pytest.raises(GRPCError):
+                    async with channel.request("/x/Y", UNARY_STREAM, bytes, bytes) as call:
+                        await call.send_message(b"")
+
+    for count in (1, 2, 3):
+        anyio.run(ask, backend=loop)
+        assert attempts == count

@@ -12,6 +12,8 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
+from grpclib_anyio.errors import TerminatedError
+
 __all__ = [
     "CUT_SHORT",
     "DONE",
@@ -101,10 +103,14 @@ INTERNAL = Outcome(Cause.MODEL_ERROR, Status.INTERNAL.name, _GENERAL_MESSAGE, "s
 
 def outcome_of(error: GRPCError) -> Outcome:
     """Return how an answer ended that ended with a status other than OK."""
+    # No status came: the stream was reset or cut. A proxy has codes of its own for a model that it
+    # has lost, for example Envoy's INTERNAL_ERROR.
+    is_lost = isinstance(error, TerminatedError)
+    status = Status.UNAVAILABLE if is_lost else error.status
     outcome = Outcome(
-        _CAUSES.get(error.status, Cause.MODEL_ERROR),
-        error.status.name,
-        _MESSAGES.get(error.status, _GENERAL_MESSAGE),
+        _CAUSES.get(status, Cause.MODEL_ERROR),
+        status.name,
+        _MESSAGES.get(status, _GENERAL_MESSAGE),
         error.message or "",
     )
     for detail in error.details or ():

@@ -6,7 +6,7 @@ from grpclib.const import Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.metadata import decode_bin_value, decode_grpc_message
 
-from grpclib_anyio._base.errors import GRPCError, http_status_error
+from grpclib_anyio._base.errors import GRPCError, TerminatedError, http_status_error
 from grpclib_anyio._base.headers import Headers, Metadata, decode_metadata, is_content_type, quote
 from grpclib_anyio._stream.compression import is_known
 
@@ -42,7 +42,8 @@ def read_status(fields: dict[str, str], details: StatusDetailsCodecBase | None) 
     """Return the status in the trailers; raises ``GRPCError`` if there is none."""
     value = fields.get("grpc-status")
     if value is None:
-        raise GRPCError(Status.UNKNOWN, "The peer sent no grpc-status")
+        # As HAProxy ends the answer of a server that it has lost.
+        raise TerminatedError(Status.UNKNOWN, "The peer sent no grpc-status")
     status = _STATUSES.get(value, Status.UNKNOWN)
     if status is Status.OK:
         return status, None, None

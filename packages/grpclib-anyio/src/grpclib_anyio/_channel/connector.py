@@ -70,24 +70,29 @@ class Connector:
         self._connect = connect
         self._name = name
         self._tasks: TaskGroup | None = None
+        self._backoff = backoff or Backoff(config.initial_backoff, config.max_backoff)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Know nothing of any event loop: its clock, its events and its connections."""
         #: The deadlines of the channel's calls; they ring while it is entered.
         self.timers = Timers()
         self._current: Connection | None = None
         self._connections: set[Connection] = set()
         self._attempt: _Attempt | None = None
-        self._backoff = backoff or Backoff(config.initial_backoff, config.max_backoff)
         #: When the next attempt may start, on the loop's clock, and why the last one failed.
         self._pause_ends = float("-inf")
         self._problem = _LEFT
         #: Wakes the calls that wait for the next attempt.
         self._left = Notify()
+        self._backoff.reset()
 
     async def __aenter__(self) -> Self:
         """Open the task group; connects to nothing yet."""
         tasks = anyio.create_task_group()
         await tasks.__aenter__()
         self._tasks = tasks
-        self.timers = Timers()
+        self._begin()
         tasks.start_soon(self.timers.run, name="deadlines of calls")
         return self
 
