@@ -20,7 +20,7 @@ PACKAGES = ("relay_common", "relay_demo", "relay_gateway", "relay_model")
 #: a module, or a folder whose modules may import each other.
 LEVELS = {
     "relay_common": (
-        {"errors", "gc_tuning", "redact", "target", "trace"},
+        {"background", "environment", "errors", "gc_tuning", "redact", "target", "trace"},
         {"log", "running"},
         {"cli"},
     ),

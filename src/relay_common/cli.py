@@ -7,12 +7,15 @@ with exit code 2 and this line::
     relay-model: error: --port (RELAY_MODEL_PORT): Input should be a valid integer, …, not 'x'
 """
 
+import os
 import sys
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import CliApp
+from pydantic_settings import CliApp, CliSettingsSource
 
+from relay_common.environment import odd_variables
 from relay_common.errors import StartupError
 from relay_common.log import LogSettings
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["fail", "parse_settings"]
 
 SettingsT = TypeVar("SettingsT", bound=LogSettings)
+
+_DISTRIBUTION = "token-relay"
+#: What a value of a type is called in ``--help``.
+_WORDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "Path": "FILE", "bool": "BOOLEAN"}
 
 
 def parse_settings(
@@ -42,17 +49,33 @@ def parse_settings(
         flags: the fields of ``settings`` for which the started program has a flag; all when left
             out. A wrong value of another field is reported by the name of its variable only.
 
+    Variables that are no settings, or empty, are a line on stderr each.
+
     Raises:
-        SystemExit: with 0 after ``--help``; with 2 after one line on stderr that says what is
-            wrong, under the name of the program that was started.
+        SystemExit: with 0 after ``--help`` and ``--version``; with 2 after one line on stderr that
+            says what is wrong, under the name of the program that was started.
 
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
+    name = program or settings.model_config.get("cli_prog_name") or sys.argv[0]
+    if "--version" in given:
+        sys.stdout.write(f"{name} {version(_DISTRIBUTION)}\n")
+        raise SystemExit(0)
+    prefix = settings.model_config.get("env_prefix", "")
+    for line in odd_variables(os.environ, list(settings.model_fields), prefix):
+        sys.stderr.write(f"{name}: warning: {line}\n")
     try:
-        return CliApp.run(settings, cli_args=given)
+        return CliApp.run(settings, cli_args=given, cli_settings_source=_Flags(settings))
     except ValidationError as error:
-        name = program or settings.model_config.get("cli_prog_name") or sys.argv[0]
         fail(name, StartupError(_describe(error, settings, flags)))
+
+
+class _Flags(CliSettingsSource[Any]):
+    """The command line, whose ``--help`` says what a value is and not which type of Python."""
+
+    def _metavar_format(self, obj: Any) -> str:
+        described = super()._metavar_format(obj)
+        return "|".join(dict.fromkeys(_WORDS.get(part, part) for part in described.split("|")))
 
 
 def fail(program: str, error: StartupError) -> NoReturn:

@@ -1,5 +1,6 @@
 """Settings from a command line: what is right, and what is said about what is wrong."""
 
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -102,3 +103,19 @@ def test_a_failure_has_its_line_and_its_code(capsys: pytest.CaptureFixture[str])
         fail("try-it", StartupError("no luck", exit_code=EXIT_FAILURE))
     assert raised.value.code == EXIT_FAILURE
     assert capsys.readouterr() == ("", "try-it: error: no luck\n")
+
+
+def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        parse_settings(Settings, ["--version"])
+    assert raised.value.code == 0
+    assert capsys.readouterr().out == f"try-it {version('token-relay')}\n"
+
+
+def test_help_says_nothing_of_python(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(Settings, ["--help"])
+    out = capsys.readouterr().out
+    assert "--count NUMBER" in out
+    assert "--address TEXT" in out
+    assert not {"str", "int", "float"} & set(out.split())

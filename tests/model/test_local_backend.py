@@ -248,8 +248,7 @@ async def test_without_the_engine_it_says_how_to_get_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     monkeypatch.setattr(llama, "find_spec", dict[str, object]().get)
     assert await opening_failure(local_settings()) == (
-        "xllamacpp is not installed: pip install 'token-relay[local]', or in a checkout of"
-        " token-relay: pip install ./packages/grpclib-anyio '.[local]'"
+        "xllamacpp is not installed: pip install 'xllamacpp>=2026.10'"
     )
 
 

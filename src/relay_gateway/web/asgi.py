@@ -12,17 +12,21 @@ The application's parts know each other in one direction only::
 """
 
 import logging
+import os
 import sys
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import trio
 from quart_trio import QuartTrio
 from structlog.stdlib import get_logger
+from trio.lowlevel import in_trio_run
 
 from grpclib_anyio.client import Channel
 from grpclib_anyio.config import Configuration
 from relay_common.cli import parse_settings
+from relay_common.errors import EXIT_USAGE
 from relay_common.gc_tuning import tune_gc
 from relay_common.log import configure_logging
 from relay_common.target import parse_target
@@ -34,6 +38,16 @@ from relay_gateway.web.http_connection import HTTPConnection
 from relay_gateway.web.metrics import Metrics
 from relay_gateway.web.routes import Routes
 from relay_gateway.web.shutdown import Shutdown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import TypeAlias
+
+    from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+
+    _Application: TypeAlias = Callable[
+        [Scope, ASGIReceiveCallable, ASGISendCallable], Coroutine[Any, Any, None]
+    ]
 
 __all__ = ["Gateway", "application_of_environment", "create_app"]
 
@@ -163,7 +177,27 @@ def application_of_environment() -> QuartTrio:
         tune_gc()
 
     application.before_serving(configure)
+    overridable: Any = application  # as Quart documents it
+    overridable.asgi_app = _on_trio_only(application.asgi_app)
     return application
+
+
+def _on_trio_only(application: "_Application") -> "_Application":
+    """Refuse to run on another event loop, where all that the application does would fail."""
+
+    async def checked(
+        scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable"
+    ) -> None:
+        if in_trio_run():
+            await application(scope, receive, send)
+        else:
+            message = f"{_started_program()}: error: the gateway needs --worker-class trio\n"
+            sys.stderr.write(message)
+            sys.stderr.flush()
+            # SystemExit would print the tracebacks of a loop that is torn down around it.
+            os._exit(EXIT_USAGE)
+
+    return checked
 
 
 def _started_program() -> str:

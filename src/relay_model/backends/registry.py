@@ -19,9 +19,10 @@ Other packages bring backends too. Each names its function in an entry point::
 It may also name an async generator function that answers, see ``functions``.
 """
 
+import re
 from contextlib import nullcontext
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, requires
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -29,7 +30,7 @@ from relay_common.errors import StartupError
 from relay_model.backends.functions import FunctionBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from importlib.metadata import EntryPoint
     from types import ModuleType
@@ -49,7 +50,7 @@ __all__ = [
     "open_backend",
 ]
 
-_GROUP = "token_relay.backends"
+_DISTRIBUTION, _GROUP = "token-relay", "token_relay.backends"
 
 
 class BuiltIn(NamedTuple):
@@ -144,6 +145,14 @@ def _of_package(name: str) -> "Opener":
     return cast("Opener", loaded)
 
 
+def _requirements(extra: str) -> "Iterator[str]":
+    """Give what an extra stands for; the package itself may be on no index."""
+    for requirement in requires(_DISTRIBUTION) or ():
+        needed, _, condition = requirement.partition(";")
+        if re.search(rf"extra == ['\"]{extra}['\"]", condition):
+            yield needed.strip()
+
+
 def import_extra(name: str, *, extra: str) -> "ModuleType":
     """Import a library that only comes with an extra of ``token-relay``.
 
@@ -154,11 +163,8 @@ def import_extra(name: str, *, extra: str) -> "ModuleType":
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        message = (
-            f"{error.name} is not installed: pip install 'token-relay[{extra}]', or in a checkout"
-            f" of token-relay: pip install ./packages/grpclib-anyio '.[{extra}]'"
-        )
-        raise StartupError(message) from error
+        needed = " ".join(f"'{requirement}'" for requirement in _requirements(extra))
+        raise StartupError(f"{error.name} is not installed: pip install {needed}") from error
     except ImportError as error:
         message = f"{name} is installed but does not load: {error}"
         raise StartupError(message) from error

@@ -19,10 +19,8 @@ async def test_without_its_library_it_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, wire.name, None)
     message = await opening_failure(settings_for(wire, URL))
-    assert message == (
-        f"{wire.name} is not installed: pip install 'token-relay[{wire.name}]', or in a checkout of"
-        f" token-relay: pip install ./packages/grpclib-anyio '.[{wire.name}]'"
-    )
+    assert message.startswith(f"{wire.name} is not installed: pip install '{wire.name}")
+    assert "token-relay" not in message  # which is on no index
 
 
 async def test_without_a_model_it_says_so(wire: Wire) -> None:

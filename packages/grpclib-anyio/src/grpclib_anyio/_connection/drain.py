@@ -71,7 +71,7 @@ class Lifetime:
     async def _is_ready(self) -> bool:
         """Wait for the client's SETTINGS; False if the connection is lost first, or takes too long.
 
-        So that a client that says nothing is no burden for good.
+        So a client that says nothing is let go.
         """
         with anyio.move_on_after(self._config.connect_timeout):
             try:
