@@ -22,6 +22,7 @@ Both buffers are bounded, and a full one stops one sender only:
 - The :class:`Outbox` is bounded by ``max_outbox_size`` (``send`` waits for the peer to read).
 """
 
+from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 import anyio
@@ -46,7 +47,13 @@ __all__ = ["MessageStream", "Wire"]
 _SUCCESS: Headers = [("grpc-status", "0")]
 #: A fast peer could keep a task from ever yielding. One real checkpoint in this many messages
 #: keeps the others served, and costs a fraction of a microsecond a message.
-_MESSAGES_PER_CHECKPOINT = 64
+_MESSAGES_PER_TURN = 64
+#: Seconds after which the next message has a checkpoint, because a handler that blocks between two
+#: messages stops everybody. Not on the loop's clock, which costs more to read than a message.
+_TURN_SECONDS = 0.01
+#: What arrived while a handler blocked takes so many turns of the event loop to reach it: the
+#: socket is read, the frames are handled, the handler's task is cancelled.
+_TURNS_TO_HEAR = 3
 #: Bytes compressed or inflated that count as one more message: the event loop waits for these.
 _BYTES_PER_MESSAGE = 65_536
 
@@ -103,7 +110,7 @@ class MessageStream:
         self._received = Notify()
         self._sent = Notify()
         self._is_hungry = False
-        self._since_checkpoint = 0
+        self._begin_turn()
 
     # -- the call's end -------------------------------------------------------------------------
 
@@ -128,14 +135,15 @@ class MessageStream:
         """Return the next message, or None once the peer has ended the stream.
 
         Waits for the peer. Not a checkpoint when a message is there already, but for one in
-        64. A cancelled receive loses no message.
+        64, and the first after 10 ms. A cancelled receive loses no message.
 
         Raises:
             GRPCError: the stream failed, or the next message is refused, and what came before
                 has been received.
 
         """
-        await self._share()
+        if self._inbox.messages and self._is_turn_over():
+            await self._share()
         if not (self._inbox.messages or await self._wait_for_message()):
             return None
         message, credit = self._inbox.take()
@@ -150,11 +158,12 @@ class MessageStream:
         if self._inbox.max_flag:  # each is inflated when it is taken, and that may fail
             message = await self.receive()
             return [] if message is None else [message]
-        await self._share()
+        if self._inbox.messages and self._is_turn_over():
+            await self._share()
         if not (self._inbox.messages or await self._wait_for_message()):
             return []
         messages, credit = self._inbox.take_several(limit)
-        self._since_checkpoint += len(messages) - 1
+        self._turn_messages += len(messages) - 1
         self._credit(credit)
         return messages
 
@@ -175,17 +184,23 @@ class MessageStream:
         """Queue one message for the writer, whole; with ``end`` it is the last thing sent.
 
         Waits while the outbox is full: the peer does not read, or another call's data is being
-        sent. Not a checkpoint when there is room, but for one in 64. A cancelled send has
-        queued nothing.
+        sent. Not a checkpoint when there is room, but for one in 64, and the first after
+        10 ms. A cancelled send has queued nothing.
 
         Raises:
             GRPCError: the stream failed.
 
         """
-        await self._share()
-        while len(self.outbox) >= self._max_outbox_size:
+        queued = len(self.outbox)
+        if not queued:  # the writer has had its turn since the last message, and so have others
+            self._begin_turn()
+        elif self._is_turn_over():
+            await self._share()
+            queued = len(self.outbox)
+        while queued >= self._max_outbox_size:
             self._raise_error()
             await self._sent.wait()
+            queued = len(self.outbox)
         self._raise_error()
         if self.outbox.is_compressing:
             self._add_compressed(message)
@@ -337,12 +352,23 @@ class MessageStream:
             await self._received.wait()
         finally:
             self._is_hungry = False
+        self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        """Note that others have had their turn just now."""
+        self._turn_messages = 0
+        self._turn_ends = monotonic() + _TURN_SECONDS
+
+    def _is_turn_over(self) -> bool:
+        """Count one more message of this turn, and say whether it is the others' turn."""
+        self._turn_messages += 1
+        return self._turn_messages >= _MESSAGES_PER_TURN or monotonic() >= self._turn_ends
 
     async def _share(self) -> None:
-        self._since_checkpoint += 1
-        if self._since_checkpoint >= _MESSAGES_PER_CHECKPOINT:
-            self._since_checkpoint = 0
+        """Give the others their turn; after a long one of ours, until what arrived is known."""
+        for _ in range(_TURNS_TO_HEAR if monotonic() >= self._turn_ends else 1):
             await checkpoint()
+        self._begin_turn()
 
     def _inflate(self, message: bytes) -> bytes:
         if not isinstance(message, Compressed):
@@ -354,7 +380,7 @@ class MessageStream:
             self._refusal = again(error)
             self._inbox.clear()
             raise
-        self._since_checkpoint += len(inflated) // _BYTES_PER_MESSAGE
+        self._turn_messages += len(inflated) // _BYTES_PER_MESSAGE
         return inflated
 
     def _add_compressed(self, message: bytes) -> None:
@@ -363,7 +389,7 @@ class MessageStream:
             self.outbox.add(message)
         else:
             self.outbox.add(deflated, COMPRESSED)
-        self._since_checkpoint += len(message) // _BYTES_PER_MESSAGE
+        self._turn_messages += len(message) // _BYTES_PER_MESSAGE
 
     def _credit(self, size: int) -> None:
         increment = self._window.credit(size)
