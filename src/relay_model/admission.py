@@ -3,7 +3,7 @@
 For example, with two answers at a time and a queue of eight::
 
     admission = Admission(max_concurrent=2, max_queued=8)
-    async with admission.admit():
+    async with admission.admit() as place:
         ...  # one of at most two
 
 The eleventh request that comes at the same time is refused.
@@ -18,9 +18,26 @@ from grpclib.const import Status
 from relay_model.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "Place"]
+
+
+class Place:
+    """The place of one admitted request; it is free again when the admission's context ends."""
+
+    def __init__(self, release: "Callable[[], None]") -> None:
+        """Have a place that ``release`` frees."""
+        self.is_kept = False
+        self._release = release
+
+    def keep(self) -> "Callable[[], None]":
+        """Keep the place beyond the context, until the returned function is called, once.
+
+        For example, for a thread that goes on when its request has been cancelled.
+        """
+        self.is_kept = True
+        return self._release
 
 
 class Admission:
@@ -54,8 +71,8 @@ class Admission:
         return self._places.statistics().tasks_waiting
 
     @asynccontextmanager
-    async def admit(self) -> "AsyncGenerator[None]":
-        """Wait for admission; it ends with the context.
+    async def admit(self) -> "AsyncGenerator[Place]":
+        """Wait for admission; it ends with the context, unless the place is kept.
 
         Entering is a checkpoint, unless the request is refused; leaving is not.
 
@@ -68,5 +85,10 @@ class Admission:
             raise BackendError(
                 Status.RESOURCE_EXHAUSTED, "The model is busy: try again later.", detail=detail
             )
-        async with self._places:
-            yield
+        await self._places.acquire()
+        place = Place(self._places.release)
+        try:
+            yield place
+        finally:
+            if not place.is_kept:
+                self._places.release()

@@ -19,6 +19,7 @@ from grpclib.exceptions import GRPCError
 from grpclib_anyio.betterproto import maker
 from relay_model.accounting import Metrics, RequestLog
 from relay_model.admission import Admission
+from relay_model.backends.protocol import Lingering
 from relay_model.conversation import Conversation, read_conversation
 from relay_model.errors import BackendError
 from relay_model.pieces import Reasoning, Refusal, ToolCallDelta
@@ -117,9 +118,11 @@ class AiService(AiServiceBase):
         try:
             conversation = read_conversation(request)
             backend = self._ready_for(conversation)
-            async with self._admission.admit():
+            async with self._admission.admit() as place:
                 log.admitted()
                 async with backend.stream(conversation) as pieces:
+                    if isinstance(pieces, Lingering):
+                        pieces.call_when_stopped(place.keep())
                     responses = _Responses(pieces, log)
                     yield responses
             cause, status = responses.outcome

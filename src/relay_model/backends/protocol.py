@@ -8,17 +8,17 @@ The service uses a backend like this, once for each request::
     outcome = pieces.outcome
 """
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from relay_model.conversation import Conversation
     from relay_model.outcome import Outcome
     from relay_model.pieces import Piece
 
-__all__ = ["Backend", "ModelInfo", "Pieces"]
+__all__ = ["Backend", "Lingering", "ModelInfo", "Pieces"]
 
 
 class ModelInfo(NamedTuple):
@@ -48,6 +48,19 @@ class Pieces(Protocol):
         ...
 
 
+@runtime_checkable
+class Lingering(Protocol):
+    """Pieces whose model may go on for a while when their context has been left.
+
+    It is for what nothing can stop, such as a thread. The answer keeps its place among
+    ``settings.max_concurrent`` until then.
+    """
+
+    def call_when_stopped(self, callback: "Callable[[], None]") -> None:
+        """Call back in the event loop, once, when nothing of the answer runs any more."""
+        ...
+
+
 class Backend(Protocol):
     """Answers conversations, several at a time."""
 
@@ -61,8 +74,9 @@ class Backend(Protocol):
 
         Inside the context, the iterator gives the answer in pieces and ends when it is complete.
         Leaving the context stops the model, however the context is left: when it returns or raises,
-        nothing of the answer runs any more. Leaving may await, also after a cancellation, for a
-        bounded time. At most ``settings.max_concurrent`` contexts are open at a time.
+        nothing of the answer runs any more, unless the pieces are :class:`Lingering`.
+        Leaving may await, also after a cancellation, for a bounded time. At most
+        ``settings.max_concurrent`` contexts are open at a time.
 
         Args:
             conversation: what is asked. The service has checked it, and that its model is one of

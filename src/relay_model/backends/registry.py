@@ -16,18 +16,20 @@ Other packages bring backends too. Each names its function in an entry point::
     [project.entry-points."token_relay.backends"]
     name = "package.module:open_backend"
 
-It may also name an async generator function that answers, see ``functions``.
+It may also name a generator function that answers, an async one (see ``functions``) or a plain one
+(see ``threaded``).
 """
 
 import re
 from contextlib import nullcontext
 from importlib import import_module
 from importlib.metadata import entry_points, requires
-from inspect import isasyncgenfunction
+from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from relay_common.errors import StartupError
 from relay_model.backends.functions import FunctionBackend
+from relay_model.backends.threaded import open_threaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -142,6 +144,8 @@ def _of_package(name: str) -> "Opener":
         raise StartupError(message) from error
     if isasyncgenfunction(loaded):
         return lambda _settings: nullcontext(FunctionBackend(name, loaded))
+    if isgeneratorfunction(loaded):
+        return lambda settings: open_threaded(name, loaded, settings.max_concurrent)
     return cast("Opener", loaded)
 
 
