@@ -125,7 +125,8 @@ async def _relay(directory: Path, instructions: Instructions, pace: _Pace) -> in
     sockets = config.create_sockets()
     for sock in sockets.insecure_sockets:
         sock.listen()
-    app = create_app(GatewaySettings(), channel=Channel(path=path))
+    settings = GatewaySettings(watchdog_seconds=0)  # it wakes the loop in real time
+    app = create_app(settings, channel=Channel(path=path))
     with (
         closing(ScriptedModel(path)) as model,
         closing(ScriptedBrowser(str(directory / "gateway"))) as browser,

@@ -20,7 +20,7 @@ PACKAGES = ("relay_common", "relay_demo", "relay_gateway", "relay_model")
 #: a module, or a folder whose modules may import each other.
 LEVELS = {
     "relay_common": (
-        {"background", "environment", "errors", "gc_tuning", "redact", "target", "trace"},
+        {"background", "environment", "errors", "gc_tuning", "redact", "target", "trace", "watchdog"},
         {"log", "running"},
         {"cli"},
     ),
@@ -29,7 +29,7 @@ LEVELS = {
         {"conversation"},
         {"pieces"},
         {"backends.protocol", "backends.settings"},
-        {"backends.functions", "backends.support"},
+        {"backends.functions", "backends.support", "backends.threaded"},
         {"backends.demo", "backends.local", "backends.providers"},
         {"backends.registry"},
         {"settings"},

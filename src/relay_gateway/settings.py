@@ -71,6 +71,13 @@ class GatewaySettings(LogSettings):
         le=2**26,
         description="characters of an answer that is not streamed, at most",
     )
+    watchdog_seconds: float = Field(
+        default=0.25,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds for which the event loop may be blocked without a warning that says by"
+        " whom; 0 turns it off",
+    )
 
     @property
     def limits(self) -> Limits:

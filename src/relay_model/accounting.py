@@ -49,6 +49,7 @@ class Metrics:
         )
         self._watch("answers_in_progress", "Answers now in progress", lambda: admission.admitted)
         self._watch("requests_queued", "Requests now waiting", lambda: admission.queued)
+        self.loop_blocked = self._counter("loop_blocked", "Times that the event loop was blocked")
         self.pieces = self._counter("pieces", "Pieces of text sent")
         self.prompt_tokens = self._counter("prompt_tokens", "Tokens read, as the model counts")
         self.completion_tokens = self._counter(

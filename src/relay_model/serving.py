@@ -30,6 +30,7 @@ from grpclib_anyio.health import Health, ServingStatus
 from grpclib_anyio.server import Server
 from relay_common.errors import EXIT_FAILURE, StartupError, startup_error
 from relay_common.trace import join_trace
+from relay_common.watchdog import Watchdog
 from relay_model import metrics_server
 from relay_model.admission import Admission
 from relay_model.backends.registry import open_backend
@@ -159,7 +160,9 @@ class _Parts:
                 self._health.set_all(ServingStatus.SERVING)
                 _log.info("serving", backend=self._settings.backend, addresses=list(addresses))
                 self._started.started(addresses)
-                await anyio.sleep_forever()
+                blocked = self._service.metrics.loop_blocked
+                with Watchdog(self._settings.watchdog_seconds, blocked.inc):
+                    await anyio.sleep_forever()
 
     async def _drain_when_asked(self, drain: anyio.Event) -> None:
         await drain.wait()

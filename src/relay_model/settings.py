@@ -49,6 +49,13 @@ class _ServerSettings(LogSettings):
         le=MAX_REQUESTS,
         description="prompts that wait while --max-concurrent are answered; the next is refused",
     )
+    watchdog_seconds: float = Field(
+        default=0.25,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds for which the event loop may be blocked without a warning that says by"
+        " whom; 0 turns it off",
+    )
 
 
 class ModelSettings(BackendSettings, _ServerSettings):

@@ -269,7 +269,13 @@ async def open_world(
     with capture_logs([stamp]) as log:
         async with trio.open_nursery() as nursery:
             configuration = model or Configuration()
-            world = World(nursery, GatewaySettings(**settings), journal, weather, configuration)
+            world = World(
+                nursery,
+                GatewaySettings(**settings, watchdog_seconds=0),
+                journal,
+                weather,
+                configuration,
+            )
             world.log = log
             with _complaints_in(world.complaints):
                 await nursery.start(world.run_gateway)

@@ -28,6 +28,7 @@ OTHER_VALUES = {
     "max_queued": 7,
     "drain_seconds": 3.5,
     "metrics_port": 9100,
+    "watchdog_seconds": 0.5,
     "max_tokens": 9,
     "context_size": 1024,
     "threads": 3,

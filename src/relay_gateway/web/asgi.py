@@ -30,6 +30,7 @@ from relay_common.errors import EXIT_USAGE
 from relay_common.gc_tuning import tune_gc
 from relay_common.log import configure_logging
 from relay_common.target import parse_target
+from relay_common.watchdog import Watchdog
 from relay_gateway.server import patch
 from relay_gateway.server.worker import current_worker
 from relay_gateway.settings import GatewaySettings
@@ -86,6 +87,7 @@ class Gateway:
         self.shutdown = Shutdown(self.log)
         self._drain_seconds = settings.drain_seconds
         self._stop = trio.Event()
+        self._watchdog = Watchdog(settings.watchdog_seconds, self.metrics.loop_blocked.inc)
         self.metrics.watch(
             "relay_model_calls", "Calls now open on the connection to the model", self._count_calls
         )
@@ -102,8 +104,9 @@ class Gateway:
         (PEP 789).
         """
         async with self.model:
-            task_status.started()
-            await self._stop.wait()
+            with self._watchdog:
+                task_status.started()
+                await self._stop.wait()
 
     async def release_channel(self) -> None:
         """Let the channel close; not a checkpoint."""

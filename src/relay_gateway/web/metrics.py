@@ -32,6 +32,9 @@ class Metrics:
         self.in_progress = Gauge(
             "relay_requests_in_progress", "Streams now open", registry=self.registry
         )
+        self.loop_blocked = Counter(
+            "relay_loop_blocked", "Times that the event loop was blocked", registry=self.registry
+        )
         self.tokens = Counter("relay_tokens", "Tokens received", registry=self.registry)
         self.first_token = Histogram(
             "relay_time_to_first_token_seconds",

@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from relay_common.errors import StartupError
 from relay_model.backends.functions import FunctionBackend
-from relay_model.backends.threaded import open_threaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -145,6 +144,9 @@ def _of_package(name: str) -> "Opener":
     if isasyncgenfunction(loaded):
         return lambda _settings: nullcontext(FunctionBackend(name, loaded))
     if isgeneratorfunction(loaded):
+        # Needs an event loop's library, which --help does not.
+        from relay_model.backends.threaded import open_threaded  # noqa: PLC0415
+
         return lambda settings: open_threaded(name, loaded, settings.max_concurrent)
     return cast("Opener", loaded)
 

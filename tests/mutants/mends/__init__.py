@@ -5,7 +5,15 @@ more. A module for each part of the product; its mutants have the number 0, and
 ``nox -s mutants -- 0`` runs all of them.
 """
 
-from tests.mutants.mends import lifetimes, loop, lost_models, neighbours, page, stream_errors, watchdog
+from tests.mutants.mends import (
+    lifetimes,
+    loop,
+    lost_models,
+    neighbours,
+    page,
+    stream_errors,
+    watchdog,
+)
 from tests.mutants.mutant import Mutant
 
 __all__ = ["MENDS"]
@@ -16,4 +24,6 @@ MENDS: list[Mutant] = [
     *lost_models.MUTANTS,
     *neighbours.MUTANTS,
     *page.MUTANTS,
-    *stream_errors.MUTANTS, *watchdog.MUTANTS]
+    *stream_errors.MUTANTS,
+    *watchdog.MUTANTS,
+]

@@ -8,6 +8,8 @@ _TRANSPORT = "packages/grpclib-anyio/"
 _STREAM = f"{_TRANSPORT}src/grpclib_anyio/_stream/stream.py"
 _THREADED = "src/relay_model/backends/threaded.py"
 _TEST_THREADED = "tests/model/test_threaded.py::"
+_WATCHDOG = "src/relay_common/watchdog.py"
+_TEST_WATCHDOG = "tests/common/test_watchdog.py::"
 _TEST_BLOCKING = f"{_TRANSPORT}tests/test_blocking_handlers.py::"
 
 MUTANTS = [
@@ -69,5 +71,47 @@ MUTANTS = [
         right="anyio.move_on_after(_STOP_SECONDS, shield=True)",
         wrong="anyio.CancelScope(shield=True)",
         tests=(f"{_TEST_THREADED}test_stuck_generator_is_reported_and_left_behind",),
+    ),
+    Mutant(
+        0,
+        "the watchdog logs its own stack",
+        _WATCHDOG,
+        right="_stack_of(loop)",
+        wrong="_stack_of(threading.get_ident())",
+        tests=(f"{_TEST_WATCHDOG}test_who_blocks_is_logged_and_counted",),
+    ),
+    Mutant(
+        0,
+        "the watchdog logs every blocking",
+        _WATCHDOG,
+        right="asked >= self._next_report",
+        wrong="asked >= 0.0",
+        tests=(f"{_TEST_WATCHDOG}test_many_are_counted_and_few_are_logged",),
+    ),
+    Mutant(
+        0,
+        "the watchdog's thread waits for a loop that was left",
+        _WATCHDOG,
+        right="        self._is_over.set()\n        self._is_alive.set()\n",
+        wrong="        self._is_alive.set()\n",
+        tests=(f"{_TEST_WATCHDOG}test_its_thread_ends_with_it",),
+    ),
+    Mutant(
+        0,
+        "the gateway watches nothing",
+        "src/relay_gateway/web/asgi.py",
+        right="            with self._watchdog:\n",
+        wrong="            if self._watchdog:\n",
+        tests=(
+            "tests/gateway/test_blocked_loop.py::test_handler_that_blocks_is_counted_and_named",
+        ),
+    ),
+    Mutant(
+        0,
+        "the model service does not count a blocked loop",
+        "src/relay_model/serving.py",
+        right="self._settings.watchdog_seconds, blocked.inc)",
+        wrong="self._settings.watchdog_seconds)",
+        tests=("tests/model/test_blocked_loop.py",),
     ),
 ]
