@@ -3,6 +3,8 @@
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -12,11 +14,14 @@ from grpclib.exceptions import GRPCError
 from structlog.testing import capture_logs
 
 from relay_model.admission import Admission
-from relay_model.backends import threaded
+from relay_model.backends import registry, threaded
+from relay_model.backends.protocol import ModelInfo
+from relay_model.backends.registry import open_backend
+from relay_model.backends.settings import BackendSettings
 from relay_model.backends.threaded import ThreadedBackend, open_threaded
 from relay_model.conversation import Conversation
 from relay_model.errors import BackendError
-from relay_model.outcome import FinishReason
+from relay_model.outcome import FinishReason, Outcome
 from relay_model.pieces import Piece, Reasoning
 from relay_model.service import AiService
 from relay_proto.ai import GenerateRequest
@@ -255,3 +260,18 @@ async def test_generator_that_returns_in_time_is_closed_at_the_end() -> None:
             await steps.until_in_a_step()
         steps.may_return.release()
     assert len(steps.closed) == 1
+
+
+@pytest.mark.parametrize("form", ["def", "async def"])
+async def test_another_package_names_a_function(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = f"a_package_with_{form.split(maxsplit=1)[0]}"
+    code = f"{form} answer(conversation):\n    yield conversation.prompt\n"
+    (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
+    point = EntryPoint("theirs", f"{module}:answer", "token_relay.backends")
+    monkeypatch.setattr(registry, "installed_backends", lambda: {"theirs": point})
+    monkeypatch.syspath_prepend(tmp_path)
+    async with open_backend(BackendSettings(backend="theirs", max_concurrent=1)) as backend:
+        assert await pieces_of(backend, HI) == (["hi"], Outcome(FinishReason.STOP))
+        assert backend.models == (ModelInfo("theirs"),)

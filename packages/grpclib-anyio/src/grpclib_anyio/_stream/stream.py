@@ -51,7 +51,7 @@ _MESSAGES_PER_TURN = 64
 #: Seconds after which the next message has a checkpoint, because a handler that blocks between two
 #: messages stops everybody. Not on the loop's clock, which costs more to read than a message.
 _TURN_SECONDS = 0.01
-#: What arrived while a handler blocked takes so many turns of the event loop to reach it: the
+#: What arrived while a handler blocked takes three turns of the event loop to reach it: the
 #: socket is read, the frames are handled, the handler's task is cancelled.
 _TURNS_TO_HEAR = 3
 #: Bytes compressed or inflated that count as one more message: the event loop waits for these.
