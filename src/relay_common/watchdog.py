@@ -114,7 +114,7 @@ def _to_loop() -> "_Call":
 
 def _stack_of(thread: int) -> list[str]:
     """Return a thread's frames, the innermost first: files, lines and functions, and no values."""
-    frame = sys._current_frames().get(thread)  # noqa: SLF001 - documented, for this
+    frame = sys._current_frames().get(thread)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - it is documented
     return [text for text, _ in zip(_frames(frame), range(_MAX_FRAMES), strict=False)]
 
 

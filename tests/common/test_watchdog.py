@@ -49,8 +49,9 @@ def events(logs: list[Any]) -> list[str]:
 
 
 def sleep_on_the_job() -> None:
-    secret = "a value"  # noqa: F841 # what a stack must not show
+    secret = "a value"  # which a stack must not show
     time.sleep(BLOCKED)
+    assert secret
 
 
 def compute() -> None:

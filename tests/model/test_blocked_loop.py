@@ -58,8 +58,8 @@ async def test_backend_that_blocks_is_counted_and_named(
                 messages = [m async for m in stub.generate(GenerateRequest(prompt="hi"))]
             await anyio.sleep(ALLOWED)
             assert await anyio.to_thread.run_sync(counted, free_tcp_port) == f"{times}.0"
+            assert [message.done for message in messages] == [False, False, True]
             tasks.cancel_scope.cancel()
-    assert [message.done for message in messages] == [False, False, True]
     held = [line["held_by"] for line in logs if line["event"] == "the event loop is blocked"]
     assert len(held) == times
     for stack in held:

@@ -1,5 +1,6 @@
 """A plain generator function as a backend: its steps run in threads."""
 
+import sys
 import threading
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -43,7 +44,7 @@ class Steps:
         self.closed: list[str] = []
         self.steps = 0
         self.running = self.most = 0
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     def __call__(self, conversation: Conversation) -> Generator[Piece]:
         del conversation
@@ -74,13 +75,13 @@ class _Counted:
         self._steps = steps
 
     def __enter__(self) -> None:
-        with self._steps._lock:  # noqa: SLF001 - its own
+        with self._steps.lock:
             self._steps.steps += 1
             self._steps.running += 1
             self._steps.most = max(self._steps.most, self._steps.running)
 
     def __exit__(self, *_: object) -> None:
-        with self._steps._lock:  # noqa: SLF001 - its own
+        with self._steps.lock:
             self._steps.running -= 1
 
 
@@ -271,7 +272,7 @@ async def test_another_package_names_a_function(
     (tmp_path / f"{module}.py").write_text(code, encoding="utf-8")
     point = EntryPoint("theirs", f"{module}:answer", "token_relay.backends")
     monkeypatch.setattr(registry, "installed_backends", lambda: {"theirs": point})
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     async with open_backend(BackendSettings(backend="theirs", max_concurrent=1)) as backend:
         assert await pieces_of(backend, HI) == (["hi"], Outcome(FinishReason.STOP))
         assert backend.models == (ModelInfo("theirs"),)
