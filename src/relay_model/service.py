@@ -17,6 +17,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.betterproto import maker
+from relay_common.shared_text import traceback_without_prompt, without_prompt
 from relay_model.accounting import Metrics, RequestLog
 from relay_model.admission import Admission
 from relay_model.backends.protocol import Lingering
@@ -128,13 +129,13 @@ class AiService(AiServiceBase):
             cause, status = responses.outcome
         except BackendError as error:
             cause, status = _outcome_of(error)
-            log.add(error=error.detail or error.message)
+            log.add(error=without_prompt(error.detail or error.message, request))
             raise GRPCError(error.status, error.message, _details(error)) from error
         except GRPCError:  # from sending to a caller that has disconnected
             cause, status = _DISCONNECTED
             raise
         except Exception as error:
-            log.add(exc_info=error)
+            log.add(exception=traceback_without_prompt(error, request))
             raise GRPCError(Status.INTERNAL, "The model failed.") from error
         except BaseException:
             cause, status = self._outcome_of_cancellation(deadline)

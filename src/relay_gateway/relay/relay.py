@@ -39,6 +39,7 @@ from grpclib.exceptions import GRPCError
 from structlog.stdlib import get_logger
 
 from grpclib_anyio.betterproto import getter
+from relay_common.shared_text import traceback_without_prompt
 from relay_common.trace import trace_metadata
 from relay_gateway.extensions import FLUSH, ChunkWriter
 from relay_gateway.relay import outcome as outcomes
@@ -286,9 +287,9 @@ class Relay:
             return outcomes.outcome_of(error)
         except AnswerTooLongError:
             return outcomes.TOO_LONG
-        except Exception:  # noqa: BLE001 - a bug of ours; the stream still ends with an event
+        except Exception as error:  # noqa: BLE001 - a bug of ours; the stream still ends with an event
             # Quart reports a disconnect and drops what else went wrong, so it has to be said here.
-            _log.exception("relay failed")
+            _log.error("relay failed", exception=traceback_without_prompt(error, self.request))
             return outcomes.INTERNAL
 
     def _open_call(self) -> "Stream[GenerateRequest, GenerateResponse]":

@@ -11,6 +11,7 @@ from typing import Any
 import trio
 from structlog.stdlib import get_logger
 
+from relay_common.shared_text import without_prompt
 from relay_gateway.relay.outcome import Cause
 from relay_gateway.relay.relay import Relay
 from relay_gateway.web.metrics import Metrics
@@ -73,5 +74,7 @@ def _details(relay: Relay) -> dict[str, Any]:
     if relay.first_token is not None:
         details["first_token_seconds"] = round(relay.first_token - relay.started, 3)
     if relay.outcome is not None and relay.outcome.detail:
-        details["status"], details["detail"] = relay.outcome.code, relay.outcome.detail
+        details["status"] = relay.outcome.code
+        # The model service may quote the prompt, and prompts are never logged.
+        details["detail"] = without_prompt(relay.outcome.detail, relay.request)
     return details

@@ -11,6 +11,7 @@ from tests.mutants.mends import (
     lost_models,
     neighbours,
     page,
+    redact,
     stream_errors,
     watchdog,
 )
@@ -24,6 +25,7 @@ MENDS: list[Mutant] = [
     *lost_models.MUTANTS,
     *neighbours.MUTANTS,
     *page.MUTANTS,
+    *redact.MUTANTS,
     *stream_errors.MUTANTS,
     *watchdog.MUTANTS,
 ]

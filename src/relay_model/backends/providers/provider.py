@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeGuard, TypeVar
 import anyio
 from structlog.stdlib import get_logger
 
+from relay_common.shared_text import without_prompt
 from relay_model.backends.protocol import ModelInfo
 from relay_model.backends.providers.failures import ProviderError, cut_short, malformed_response
 from relay_model.backends.providers.generators import StartedGenerators, tracked_generators
@@ -150,7 +151,8 @@ class ProviderBackend(Generic[EventT]):
                 delay = _delay(error, attempt)
                 if delay is None:
                     raise
-                _log.info("asking again", seconds=round(delay, 3), error=error.detail)
+                reason = without_prompt(error.detail or error.message, conversation)
+                _log.info("asking again", seconds=round(delay, 3), error=reason)
             await anyio.sleep(delay)
         return await self._attempt(conversation, context)
 
