@@ -21,7 +21,7 @@ PACKAGES = ("relay_common", "relay_demo", "relay_gateway", "relay_model")
 LEVELS = {
     "relay_common": (
         {"background", "environment", "errors", "gc_tuning", "redact", "shared_text", "target", "trace", "watchdog"},
-        {"log", "running"},
+        {"log", "log_metrics", "running"},
         {"cli"},
     ),
     "relay_model": (

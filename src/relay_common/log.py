@@ -11,7 +11,7 @@ the environment are redacted in every line. For example::
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 import structlog
 from pydantic import Field
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["LogSettings", "configure_logging"]
+__all__ = ["LogSettings", "configure_logging", "write_in_background"]
 
 _FIRST_KEYS = ("timestamp", "level", "logger", "event")
 
@@ -104,16 +104,30 @@ def configure_logging(settings: LogSettings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _stderr_handler()
+    handler = _handler_for(sys.stderr)
     handler.setFormatter(_formatter(settings.log_format, processors))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
 
 
-def _stderr_handler() -> logging.Handler:
+def write_in_background(logger: logging.Logger) -> None:
+    """Have a thread write what a logger of a library writes to stdout or stderr, in its own form.
+
+    For example the access log of hypercorn, which would wait for the reader of stdout.
+    """
+    for handler in logger.handlers[:]:
+        if type(handler) is logging.StreamHandler:
+            replacement = _handler_for(handler.stream)
+            replacement.setFormatter(handler.formatter)
+            replacement.setLevel(handler.level)
+            logger.removeHandler(handler)
+            logger.addHandler(replacement)
+
+
+def _handler_for(stream: TextIO) -> logging.Handler:
     try:
-        return BackgroundHandler(sys.stderr.fileno())
+        return BackgroundHandler(stream.fileno())
     except OSError:  # io.UnsupportedOperation: a stream in memory, which never waits
-        return logging.StreamHandler(sys.stderr)
+        return logging.StreamHandler(stream)
 
 
 def _formatter(form: str, foreign: "list[Processor]") -> logging.Formatter:

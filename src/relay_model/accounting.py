@@ -13,6 +13,7 @@ import anyio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.stdlib import get_logger
 
+from relay_common.log_metrics import DroppedLines
 from relay_model.outcome import UNKNOWN, FinishReason
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Metrics:
     def __init__(self, admission: "Admission") -> None:
         """Register the metrics; ``admission`` is read whenever the metrics are."""
         self.registry = CollectorRegistry()
+        self.registry.register(DroppedLines("relay_model_log_lines_dropped"))
         self.requests = Counter(
             "relay_model_requests",
             "Requests that have ended",

@@ -113,6 +113,13 @@ def test_pieces_of_a_prompt(prompt: str, data: st.DataObject) -> None:
         assert_nothing_shared(without_shared(message, [prompt]), prompt)
 
 
+@pytest.mark.parametrize("start", range(16))
+def test_eight_letters_are_found_wherever_they_stand(start: int) -> None:
+    prompt = "0123456789abcdefghijklmnopqrstuvwxyz"
+    assert without_shared(f"<{prompt[start : start + RUN]}>", [prompt]) == "<…>"
+    assert without_shared(f"<{prompt[start : start + RUN - 1]}>", [prompt]).count("…") == 0
+
+
 @pytest.mark.parametrize("length", range(950, 1010))
 def test_quote_that_is_cut_off(length: int) -> None:
     logged = without_shared("x" * length + as_json(PROMPT), [PROMPT])

@@ -21,6 +21,7 @@ from hypercorn.config import Config, Sockets
 from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import AppWrapper
 
+from relay_common.log import write_in_background
 from relay_gateway.server.idle import Terminated
 
 __all__ = ["DrainingContext", "Worker", "current_worker", "serve", "serve_on_command_line"]
@@ -119,6 +120,13 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
         nursery.cancel_scope.cancel()
 
 
+def _write_logs_in_background(config: Config) -> None:
+    """Do not let the event loop wait for who reads hypercorn's own logs, on stdout and stderr."""
+    for logger in (config.log.access_logger, config.log.error_logger):
+        if logger is not None:
+            write_in_background(logger)
+
+
 def _lengthen_backlog(config: Config, sockets: Sockets | None) -> None:
     """Listen again with our backlog, unless the operator has chosen another one."""
     if config.backlog != Config.backlog:
@@ -142,6 +150,7 @@ async def serve_on_command_line(  # noqa: ASYNC128 - hypercorn says that it has 
     hypercorn has its children ignore SIGINT, and lets SIGTERM kill them. But a terminal sends
     Ctrl-C to all processes, and a service manager may send SIGTERM to all of them.
     """
+    _write_logs_in_background(config)
     stop = trio.Event()
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:

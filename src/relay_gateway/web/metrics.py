@@ -9,6 +9,7 @@ from collections.abc import Callable
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from relay_common.log_metrics import DroppedLines
 from relay_gateway.relay.outcome import Cause
 
 __all__ = ["Metrics"]
@@ -23,6 +24,7 @@ class Metrics:
         """Register them, with the process's memory, CPU time and files where there is /proc."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.registry.register(DroppedLines("relay_log_lines_dropped"))
         self.watch("relay_tasks", "Tasks of the event loop now alive", _count_tasks)
         self.requests = Counter(
             "relay_requests", "Streams that have ended", ["cause"], registry=self.registry

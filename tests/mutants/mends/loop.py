@@ -13,8 +13,8 @@ MUTANTS = [
         0,
         "the log is written where it is logged",
         "src/relay_common/log.py",
-        right="        return BackgroundHandler(sys.stderr.fileno())",
-        wrong="        return logging.StreamHandler(sys.stderr)",
+        right="        return BackgroundHandler(stream.fileno())",
+        wrong="        return logging.StreamHandler(stream)",
         tests=(_UNREAD,),
     ),
     Mutant(
@@ -29,8 +29,8 @@ MUTANTS = [
         0,
         "dropped lines are not counted",
         _BACKGROUND,
-        right="            self._unreported += 1\n",
-        wrong="",
+        right="            self._unreported += line\n",
+        wrong="            pass\n",
         tests=(f"{_TESTS}test_lines_that_do_not_fit_are_counted_and_reported",),
     ),
 ]

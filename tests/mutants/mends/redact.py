@@ -5,7 +5,9 @@ from tests.mutants.mutant import Mutant
 __all__ = ["MUTANTS"]
 
 _SHARED_TEXT = "src/relay_common/shared_text.py"
+_BACKGROUND = "src/relay_common/background.py"
 _TESTS = "tests/common/test_shared_text.py::"
+_TESTS_BACKGROUND = "tests/common/test_background.py::"
 _SPELLED = f"{_TESTS}test_quoted_prompt_is_withheld_however_it_is_spelled"
 
 MUTANTS = [
@@ -71,7 +73,7 @@ MUTANTS = [
         _SHARED_TEXT,
         right="    for offset in range(_RUN):\n",
         wrong="    for offset in (0,):\n",
-        tests=(f"{_TESTS}test_no_eight_of_a_prompt_are_left_of_any_message",),
+        tests=(f"{_TESTS}test_eight_letters_are_found_wherever_they_stand",),
     ),
     Mutant(
         0,
@@ -88,5 +90,55 @@ MUTANTS = [
         right="    message = without_shared(_message_of(error), texts)\n",
         wrong="    message = _message_of(error)\n",
         tests=(f"{_TESTS}test_traceback_has_types_and_places_but_no_prompt",),
+    ),
+    Mutant(
+        0,
+        "a drop is not reported before the next line comes",
+        _BACKGROUND,
+        right="        self._changed.notify()\n\n    def _drop",
+        wrong="            self._changed.notify()\n\n    def _drop",
+        tests=(f"{_TESTS_BACKGROUND}test_drop_is_reported_when_no_further_line_comes",),
+    ),
+    Mutant(
+        0,
+        "a line that could not be written is not counted",
+        _BACKGROUND,
+        right="                    self._unreported += 1\n                    self._count()\n",
+        wrong="                    self._unreported += 1\n",
+        tests=(f"{_TESTS_BACKGROUND}test_line_that_is_written_in_part_is_dropped",),
+    ),
+    Mutant(
+        0,
+        "a full buffer takes single lines between its drops",
+        _BACKGROUND,
+        right="if self._has_room else self._max_buffered // 2",
+        wrong="if self._has_room else self._max_buffered",
+        tests=(
+            f"{_TESTS_BACKGROUND}test_full_buffer_takes_lines_again_when_half_of_it_is_written",
+        ),
+    ),
+    Mutant(
+        0,
+        "a forked child gives its lines to a thread that it does not have",
+        _BACKGROUND,
+        right="            self._start()\n        with",
+        wrong="            pass\n        with",
+        tests=(f"{_TESTS_BACKGROUND}test_forked_child_logs_for_itself",),
+    ),
+    Mutant(
+        0,
+        "hypercorn's own logs are written by the event loop",
+        "src/relay_gateway/server/worker.py",
+        right="            write_in_background(logger)\n",
+        wrong="            pass\n",
+        tests=("tests/gateway/test_unread_logs.py",),
+    ),
+    Mutant(
+        0,
+        "the metric of dropped lines is always zero",
+        "src/relay_common/log_metrics.py",
+        right="text, dropped_lines())",
+        wrong="text, 0)",
+        tests=("tests/common/test_log_metrics.py",),
     ),
 ]
