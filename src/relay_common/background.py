@@ -67,8 +67,9 @@ class BackgroundHandler(logging.Handler):
             self.handleError(record)
             return
         if self._process != os.getpid():
-            # After a fork, the child has no thread, and the lines are the parent's to write. The
-            # lock is made again first, because a thread of the parent may have held it.
+            # After a fork, the child has no thread, and the lines are the parent's to write. Locks
+            # are made again, because a thread of the parent may have held them.
+            _Total.lock = threading.Lock()
             self._start()
         with self._changed:
             self._add(line)

@@ -18,17 +18,23 @@ PROGRAM = """
 import logging
 from relay_common.log import LogSettings, configure_logging
 configure_logging(LogSettings())
-for number in range(2000):
+for number in range(NUMBER):
     logging.getLogger("x").warning("line %d %s", number, "x" * SIZE)
 print("through", flush=True)
 """
 
 
-@pytest.mark.parametrize("size", [100, 2**20])
-def test_pipe_that_nobody_reads_holds_neither_the_program_nor_its_exit(size: int) -> None:
+@pytest.mark.parametrize(("number", "size"), [(2000, 100), (50, 2**20)])
+def test_pipe_that_nobody_reads_holds_neither_the_program_nor_its_exit(
+    number: int, size: int
+) -> None:
     reader, writer = os.pipe()
     try:
-        program = [sys.executable, "-c", PROGRAM.replace("SIZE", str(size))]
+        program = [
+            sys.executable,
+            "-c",
+            PROGRAM.replace("NUMBER", str(number)).replace("SIZE", str(size)),
+        ]
         done = subprocess.run(
             program, stdout=subprocess.PIPE, stderr=writer, timeout=60, check=False
         )
@@ -156,18 +162,22 @@ def test_forked_child_logs_for_itself(pipe: tuple[int, int]) -> None:
         [sys.executable, "-c", program], pass_fds=[pipe[1]], timeout=30, check=False
     )
     assert done.returncode == 0
-    assert sorted(read_line(pipe[0]) for _ in range(2)) == ["of the child", "of the parent"]
+    lines = [read_line(pipe[0]) for _ in range(3)]
+    assert lines == ["of the child", "1 log lines dropped", "of the parent"]
 
 
 FORKING = """
 import logging, os
+from relay_common import background
 from relay_common.background import BackgroundHandler
 handler = BackgroundHandler(DESCRIPTOR)
 logging.basicConfig(handlers=[handler], format="%(message)s")
-with handler._changed:
+with handler._changed, background._Total.lock:
     child = os.fork()
 if not child:
     logging.warning("of the child")
+    logging.warning("x" * 5 * 2**20)
+    assert handler.dropped == 1
     logging.shutdown()
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
