@@ -11,7 +11,7 @@ the environment are redacted in every line. For example::
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import structlog
 from pydantic import Field
@@ -115,8 +115,8 @@ def write_in_background(logger: logging.Logger) -> None:
     For example the access log of hypercorn, which would wait for the reader of stdout.
     """
     for handler in logger.handlers[:]:
-        if type(handler) is logging.StreamHandler:
-            replacement = _handler_for(handler.stream)
+        if type(cast("Any", handler)) is logging.StreamHandler:
+            replacement = _handler_for(cast("Any", handler).stream)
             replacement.setFormatter(handler.formatter)
             replacement.setLevel(handler.level)
             logger.removeHandler(handler)
