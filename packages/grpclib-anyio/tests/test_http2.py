@@ -5,6 +5,7 @@ A test that fails after an update of h2 says that the override is no longer need
 
 import re
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -12,12 +13,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
 from h2.events import DataReceived, Event
-from h2.exceptions import ProtocolError, TooManyStreamsError
+from h2.exceptions import ProtocolError, StreamClosedError, TooManyStreamsError
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream
 from hyperframe.frame import (
     DataFrame,
-    ExtensionFrame,
     Frame,
     GoAwayFrame,
     RstStreamFrame,
@@ -30,6 +30,7 @@ from grpclib_anyio._connection.http2 import Http2, check_h2_version, without_val
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import FrameParser
+from harness.h2_cases import Requests, frame, header_block, outcome, server_cases
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "test")]
 RESPONSE = [(":status", "200")]
@@ -209,10 +210,47 @@ def test_h2_tells_nobody_that_there_is_something_to_write() -> None:
 def test_h2_ignores_frames_of_unknown_type() -> None:
     """Which nothing overrides: an extension is no error (RFC 9113 § 5.5)."""
     client, _ = with_response()
-    frame = ExtensionFrame(0xBE, 1, body=b"grease")
-    frame.body_len = 6
-    client.receive_data(frame.serialize())
+    client.receive_data(frame(0xBE, 0, 1, b"grease"))
     assert frames_queued_by(client) == []
+
+
+#: Frames that an open stream may see, or see as its own error, in ``h2_cases``.
+ALONE = [
+    "RST_STREAM",
+    "PRIORITY of 4 bytes",
+    "SETTINGS, ACK with a payload",
+    "WINDOW_UPDATE by 0",
+    "WINDOW_UPDATE by 1 with the reserved bit",
+    "PRIORITY on itself",
+    "HEADERS with a priority on itself",
+    "ALTSVC that is malformed",
+    "a header block that cannot be decoded",
+    "HEADERS again without END_STREAM",
+    "HEADERS with 'te': 'gzip'",
+]
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_h2_alone_answers_otherwise_than_rfc_9113_asks(name: str) -> None:
+    """On a stream in the first state that the cases have this frame for."""
+    request = header_block(REQUEST)
+    cases = server_cases(Requests(waits=request, answers=request))
+    case = next(case for case in cases if case.name == name)
+    _, server = with_response()
+    for step in case.steps:
+        server.receive_data(step.data)
+    with suppress(ProtocolError):
+        server.receive_data(case.data)
+    assert outcome(frames_queued_by(server), case.stream_id) not in case.allowed
+
+
+def test_h2_ends_the_connection_for_headers_on_a_closed_stream() -> None:
+    """RFC 9113 § 5.1 lets it; the streams beside this one need not end for it."""
+    client, server = with_response(end=True)
+    client.end_stream(1)
+    exchange(client, server)
+    with pytest.raises(StreamClosedError):
+        server.receive_data(frame(1, 5, 1, header_block([("late", "yes")])))
 
 
 # -- what is logged of an error -----------------------------------------------------------------
@@ -234,6 +272,14 @@ def test_error_of_h2_is_cut_where_it_quotes_the_peer(header: tuple[str, str], te
     with pytest.raises(ProtocolError, match="hunter2") as raised:
         server.receive_data(client.data_to_send())
     assert without_values(raised.value) == text
+
+
+def test_error_about_a_stream_that_was_never_opened_says_so() -> None:
+    """h2's text is the number alone."""
+    _, server = with_response()
+    with pytest.raises(ProtocolError) as raised:
+        server.receive_data(DataFrame(5, b"x").serialize())
+    assert without_values(raised.value) == "NoSuchStreamError: 5"
 
 
 # -- the version --------------------------------------------------------------------------------

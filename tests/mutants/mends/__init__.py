@@ -13,6 +13,7 @@ from tests.mutants.mends import (
     page,
     redact,
     stream_errors,
+    streams,
     watchdog,
 )
 from tests.mutants.mutant import Mutant
@@ -27,5 +28,6 @@ MENDS: list[Mutant] = [
     *page.MUTANTS,
     *redact.MUTANTS,
     *stream_errors.MUTANTS,
+    *streams.MUTANTS,
     *watchdog.MUTANTS,
 ]

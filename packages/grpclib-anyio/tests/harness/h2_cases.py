@@ -12,7 +12,7 @@ endpoint that is tested; ``PEER`` is the test, which writes the bytes. For examp
         assert seen in case.allowed         # RFC 9113 leaves a choice in some
         show by PING, and by a second stream, that the connection lives, or that it has ended
 
-The tested stream is ``STREAM``. ``NEIGHBOUR`` is left to whoever tries the cases.
+The tested stream is ``STREAM``. ``NEIGHBOUR`` is for a call that goes on meanwhile.
 """
 
 import struct
@@ -214,10 +214,10 @@ class Requests:
     answers_early: bytes | None = None
 
 
-def _server_states(requests: Requests) -> dict[State, Sequence[Step]]:
+def _server_states(requests: Requests) -> Mapping[State, Sequence[Step]]:
     waits = _headers(STREAM, requests.waits, end=False)
     overflow = frame(Type.WINDOW_UPDATE, 0, STREAM, _OVERFLOW)
-    states = {
+    states: dict[State, Sequence[Step]] = {
         State.IDLE: (),
         State.OPEN: (Step(waits),),
         State.HALF_CLOSED_REMOTE: (Step(_headers(STREAM, requests.waits, end=True)),),
@@ -239,7 +239,7 @@ class Responses:
     trailers: bytes
 
 
-def _client_states(responses: Responses) -> dict[State, Sequence[Step]]:
+def _client_states(responses: Responses) -> Mapping[State, Sequence[Step]]:
     headers = _headers(STREAM, responses.headers, end=False)
     trailers = _headers(STREAM, responses.trailers, end=True)
     reset = frame(Type.RST_STREAM, 0, STREAM, _CANCEL)
@@ -371,6 +371,7 @@ def _sizes() -> Iterator[_Row]:
     for size in (0, 4, 6):
         payload = bytes(size)
         yield f"PRIORITY of {size} bytes", frame(2, 0, STREAM, payload), stream_size, "§ 6.3"
+    yield "PRIORITY of 4 bytes on an idle stream", frame(2, 0, _LATER, bytes(4)), _SIZE, "§ 6.3"
     for size in (3, 5):
         yield f"RST_STREAM of {size} bytes", frame(3, 0, STREAM, bytes(size)), _SIZE, "§ 6.4"
         yield f"WINDOW_UPDATE of {size} bytes", frame(8, 0, STREAM, bytes(size)), _SIZE, "§ 6.9"
@@ -415,6 +416,7 @@ def _stream_ids() -> Iterator[_Row]:
 def _values() -> Iterator[_Row]:
     flow = frozenset({_connection(ErrorCodes.FLOW_CONTROL_ERROR)})
     yield "WINDOW_UPDATE by 0", frame(8, 0, STREAM, bytes(4)), _MALFORMED, "§ 6.9"
+    yield "WINDOW_UPDATE by 0 on an idle stream", frame(8, 0, _LATER, bytes(4)), _PROTOCOL, "§ 6.9"
     yield "WINDOW_UPDATE by 0 of the connection", frame(8, 0, 0, bytes(4)), _PROTOCOL, "§ 6.9"
     yield "WINDOW_UPDATE that overflows", frame(8, 0, STREAM, _OVERFLOW), _FLOW, "§ 6.9.1"
     yield "WINDOW_UPDATE that overflows the connection", frame(8, 0, 0, _OVERFLOW), flow, "§ 6.9.1"
@@ -472,7 +474,7 @@ def _blocks() -> Iterator[_Row]:
         _PROTOCOL,
         "§ 6.10",
     )
-    for kind in (Type.DATA, Type.HEADERS, Type.PING, Type.PRIORITY, Type.UNKNOWN):
+    for kind in (Type.DATA, Type.HEADERS, Type.PING, Type.WINDOW_UPDATE, Type.UNKNOWN):
         stream_id = 0 if kind is Type.PING else STREAM
         data = begun + _plain_frame(kind, stream_id, _TRAILERS)
         yield f"{kind.name} within a header block", data, _PROTOCOL, "§ 6.10"

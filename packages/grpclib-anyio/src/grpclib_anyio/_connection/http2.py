@@ -17,11 +17,15 @@ that nobody has looked at, and why each part has a test that says when it is no 
   16 MiB.
 - A GOAWAY from the peer becomes an event and nothing else. h2 would close its state machine in
   both directions, although the streams below ``last_stream_id`` go on (RFC 9113 § 6.8).
-- Frames that crossed our RST_STREAM on the wire are not answered by a second one.
-- What is wrong with one stream ends that stream: see ``stream_errors``. A header list that is too
+- A frame on a stream that is over for it is answered by RST_STREAM, once. Frames that crossed our
+  reset on the wire are not answered, and h2 ends the connection for some that did not.
+- What is wrong with one stream ends that stream: see ``stream_errors`` for its messages and
+  ``frame_errors`` for its frames. A header list that is too
   large is read to its end, because later ones depend on it, and its stream is reset.
 - DATA on a stream that is over becomes an event like any other. h2 would credit it to the
   connection by a count of its own, and what each of two counts holds back adds up.
+- RST_STREAM on a stream that nobody has opened ends the connection; h2 takes no notice (§ 6.4).
+- A stream that depends on itself is no error any more: RFC 9113 has no priorities (§ 5.3.2).
 - Settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes.
 - The limit of concurrent streams is announced and not enforced here. h2 would end the whole
   connection when a client exceeds it before it can know of it. We refuse the one stream.
@@ -33,6 +37,7 @@ that nobody has looked at, and why each part has a test that says when it is no 
 import logging
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 
 import h2
@@ -40,21 +45,30 @@ from h2.config import H2Configuration
 from h2.connection import AllowedStreamIDs, ConnectionInputs, H2Connection
 from h2.errors import ErrorCodes
 from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamReset
-from h2.exceptions import DenialOfServiceError, ProtocolError, StreamClosedError
-from h2.frame_buffer import FrameBuffer
+from h2.exceptions import (
+    DenialOfServiceError,
+    NoSuchStreamError,
+    ProtocolError,
+    StreamClosedError,
+    StreamIDTooLowError,
+)
 from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
+from hpack import HPACKError
 from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import (
+    ContinuationFrame,
     DataFrame,
     Frame,
     GoAwayFrame,
     HeadersFrame,
+    PriorityFrame,
     RstStreamFrame,
     SettingsFrame,
 )
 
 from grpclib_anyio._base.config import Configuration
+from grpclib_anyio._connection.frame_errors import Frames, MalformedFrame
 from grpclib_anyio._connection.stream_errors import Stream, StreamError
 from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames, has_content_length
@@ -118,6 +132,8 @@ def without_values(error: ProtocolError) -> str:
 
     For example, "Received header value surrounded by whitespace b'Bearer x '" ends before the b.
     """
+    if isinstance(error, NoSuchStreamError):
+        return f"{type(error).__name__}: {error.stream_id}"
     return _QUOTED.sub("", str(error)) or type(error).__name__
 
 
@@ -130,7 +146,7 @@ def _take_nothing(_queued: bytearray) -> int:
     return 0
 
 
-class _Frames(FrameBuffer):
+class _Frames(Frames):
     def find_end(self, data: bytes, start: int) -> int:
         """Return where in ``data`` the frame ends that began before ``start`` or begins there.
 
@@ -198,6 +214,7 @@ class Http2(H2Connection):
             },
         )
         self.decoder.max_header_list_size = config.max_header_list_size
+        self._frame_dispatch_table[MalformedFrame] = self._receive_malformed_frame  # pyright: ignore[reportUnknownMemberType] - h2 gives no more types
         self._last_stream_id = _MAX_STREAM_ID
         self._next_sweep = _LEAST_SWEEP
         self.initiate_connection()
@@ -337,6 +354,14 @@ class Http2(H2Connection):
             return self._reset_oversized(frame)
         except StreamError as error:
             return self._reset(error.stream_id, error.error_code)
+        except (StreamClosedError, StreamIDTooLowError):
+            if self._stream_closed_by(frame.stream_id) is None:
+                raise  # it was passed over, and so never open (§ 5.1.1)
+            return self._answer_late(frame.stream_id)
+        except ProtocolError as error:
+            if isinstance(error.__cause__, HPACKError):
+                error.error_code = ErrorCodes.COMPRESSION_ERROR
+            raise
         if self._decoder.knows(frame.data) and len(events) == 1:
             self._note_response(frame, events[0])
         return frames, events
@@ -350,12 +375,53 @@ class Http2(H2Connection):
         return self._reset(frame.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _reset(self, stream_id: int, code: ErrorCodes | int) -> tuple[list[Frame], list[Event]]:
-        """Answer what is wrong with a stream by its reset; once, and not if it is over."""
-        stream = self.streams[stream_id]
-        frames = [] if self._was_reset or stream.closed else stream.reset_stream(code)
-        stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
+        """Answer what is wrong with a stream by its reset, unless it was over before."""
+        machine = self.streams[stream_id].state_machine
+        frames: list[Frame] = []
+        # h2 closes a stream that gets what its state has no place for, and says nothing of it.
+        if machine.stream_closed_by is None:
+            machine.state = StreamState.CLOSED
+            machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
+            frames.append(RstStreamFrame(stream_id, error_code=code))
         event = StreamReset(stream_id=stream_id, error_code=ErrorCodes(code), remote_reset=False)
         return frames, [event]
+
+    def _answer_late(self, stream_id: int) -> tuple[list[Frame], list[Event]]:
+        """Answer a frame on a stream that is over for it (RFC 9113 § 5.1); once (§ 5.4.2)."""
+        if self._was_reset:
+            return [], []
+        if (stream := self.streams.get(stream_id)) is not None:
+            stream.state_machine.stream_closed_by = StreamClosedBy.SEND_RST_STREAM
+        else:
+            self._closed_streams[stream_id] = StreamClosedBy.SEND_RST_STREAM
+        code = ErrorCodes.STREAM_CLOSED
+        event = StreamReset(stream_id=stream_id, error_code=code, remote_reset=False)
+        return [RstStreamFrame(stream_id, error_code=code)], [event]
+
+    def _receive_malformed_frame(self, frame: MalformedFrame) -> tuple[list[Frame], list[Event]]:
+        try:
+            stream = self._get_stream_by_id(frame.stream_id)
+        except StreamClosedError:
+            return [], []
+        except NoSuchStreamError as error:
+            error.error_code = frame.error_code  # there is no stream to be reset
+            raise
+        return ([], []) if stream.closed else self._reset(frame.stream_id, frame.error_code)
+
+    def _receive_rst_stream_frame(self, frame: RstStreamFrame) -> tuple[list[Frame], list[Event]]:
+        with suppress(StreamClosedError):
+            self._get_stream_by_id(frame.stream_id)
+        return super()._receive_rst_stream_frame(frame)
+
+    def _receive_priority_frame(
+        self, frame: HeadersFrame | PriorityFrame
+    ) -> tuple[list[Frame], list[Event]]:
+        if frame.depends_on == frame.stream_id:
+            frame.depends_on = 0
+        return super()._receive_priority_frame(frame)
+
+    def _receive_naked_continuation(self, frame: ContinuationFrame) -> None:
+        raise ProtocolError(f"CONTINUATION of nothing on stream {frame.stream_id}")
 
     def _receive_data_frame(self, frame: DataFrame) -> tuple[list[Frame], list[Event]]:
         try:
@@ -378,22 +444,17 @@ class Http2(H2Connection):
         return 0
 
     def _handle_data_on_closed_stream(
-        self, events: list[Event], exc: StreamClosedError, frame: DataFrame
+        self,
+        events: list[Event],
+        exc: StreamClosedError,  # noqa: ARG002 - h2's signature
+        frame: DataFrame,
     ) -> tuple[list[Frame], list[Event]]:
-        answer = RstStreamFrame(frame.stream_id, error_code=exc.error_code)
-        return [answer], [*events, *exc._events, _late(frame)]  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType] - h2 keeps them there
+        frames, reset = self._answer_late(frame.stream_id)
+        return frames, [*events, *reset, _late(frame)]
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
-        super()._prepare_for_sending([f for f in frames if not self._is_second_reset(f)])
+        super()._prepare_for_sending(frames)
         self.on_output()
-
-    def _is_second_reset(self, frame: Frame) -> bool:
-        # STREAM_CLOSED is h2's answer to a frame on a stream that is over.
-        return (
-            self._was_reset
-            and isinstance(frame, RstStreamFrame)
-            and frame.error_code == ErrorCodes.STREAM_CLOSED
-        )
 
     def _is_reset_by_us(self, stream_id: int) -> bool:
         return self._stream_closed_by(stream_id) is StreamClosedBy.SEND_RST_STREAM

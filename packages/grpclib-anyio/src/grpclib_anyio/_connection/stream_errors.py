@@ -62,7 +62,8 @@ class Stream(H2Stream):
         """Take data.
 
         Raises:
-            StreamError: it is more than the window, or not what ``content-length`` says.
+            StreamError: it is more than the window, not what ``content-length`` says, or comes
+                before the headers.
 
         """
         try:

@@ -1,0 +1,112 @@
+"""What RFC 9113 asks for of each frame in each state of a stream."""
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["MUTANTS"]
+
+_TRANSPORT = "packages/grpclib-anyio/src/grpclib_anyio/"
+_HTTP2 = f"{_TRANSPORT}_connection/http2.py"
+_FRAME_ERRORS = f"{_TRANSPORT}_connection/frame_errors.py"
+
+_TEST_FRAMES = (
+    "packages/grpclib-anyio/tests/test_http2_frames.py::test_frame_is_answered_as_rfc_9113_asks"
+)
+
+MUTANTS = [
+    Mutant(
+        0,
+        "headers on a closed stream end the connection",
+        _HTTP2,
+        right="if self._stream_closed_by(frame.stream_id) is None:",
+        wrong="if frame.stream_id:",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "headers on a stream that was passed over are late",
+        _HTTP2,
+        right="if self._stream_closed_by(frame.stream_id) is None:",
+        wrong="if not frame.stream_id:",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "a stream that h2 has closed for an error is not reset",
+        _HTTP2,
+        right="if machine.stream_closed_by is None:",
+        wrong="if machine.state is not StreamState.CLOSED:",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "data on a forgotten stream is answered each time",
+        _HTTP2,
+        right="            self._closed_streams[stream_id] = StreamClosedBy.SEND_RST_STREAM\n",
+        wrong="            pass\n",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "a header block that cannot be decoded is some error",
+        _HTTP2,
+        right="error.error_code = ErrorCodes.COMPRESSION_ERROR",
+        wrong="pass",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "the reset of a stream that nobody has opened is ignored",
+        _HTTP2,
+        right="        with suppress(StreamClosedError):\n            self._get_stream_by_id",
+        wrong="        with suppress(ProtocolError):\n            self._get_stream_by_id",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "a stream that depends on itself ends the connection",
+        _HTTP2,
+        right="            frame.depends_on = 0\n",
+        wrong="            pass\n",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "a frame of a wrong size on a stream ends the connection",
+        _FRAME_ERRORS,
+        right="if not stream_id or len(payload) == _PRIORITY_SIZE:",
+        wrong="if True:",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "a window that is opened by nothing ends the connection",
+        _FRAME_ERRORS,
+        right="or not (stream_id or increment):",
+        wrong="or not increment:",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "a reserved bit has a meaning",
+        _FRAME_ERRORS,
+        right="increment = int.from_bytes(payload) % _RESERVED",
+        wrong="increment = int.from_bytes(payload)",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "an extension that we do not have ends the connection",
+        _FRAME_ERRORS,
+        right="    _ALTSVC: _read_altsvc,\n",
+        wrong="",
+        tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "any frame may stand within a header block",
+        _FRAME_ERRORS,
+        right="        if self._headers_buffer:\n",
+        wrong="        if not odd:\n",
+        tests=(_TEST_FRAMES,),
+    ),
+]
