@@ -20,7 +20,17 @@ PACKAGES = ("relay_common", "relay_demo", "relay_gateway", "relay_model")
 #: a module, or a folder whose modules may import each other.
 LEVELS = {
     "relay_common": (
-        {"background", "environment", "errors", "gc_tuning", "redact", "shared_text", "target", "trace", "watchdog"},
+        {
+            "background",
+            "environment",
+            "errors",
+            "gc_tuning",
+            "redact",
+            "shared_text",
+            "target",
+            "trace",
+            "watchdog",
+        },
         {"log", "log_metrics", "running"},
         {"cli"},
     ),
