@@ -6,6 +6,7 @@ more. A module for each part of the product; its mutants have the number 0, and
 """
 
 from tests.mutants.mends import (
+    bounds,
     lifetimes,
     loop,
     lost_models,
@@ -21,6 +22,7 @@ from tests.mutants.mutant import Mutant
 __all__ = ["MENDS"]
 
 MENDS: list[Mutant] = [
+    *bounds.MUTANTS,
     *lifetimes.MUTANTS,
     *loop.MUTANTS,
     *lost_models.MUTANTS,

@@ -121,11 +121,17 @@ class Configuration(GrpclibConfiguration):
     #: SETTINGS frames and their acknowledgements. A peer changes a window now and then.
     #: CVE-2019-9515.
     max_settings: Rate = field(default=Rate(per_second=10, burst=100))
-    #: DATA frames without data that end nothing, and frames of unknown type. CVE-2019-9518.
+    #: Frames that change nothing: DATA without data that ends nothing, PRIORITY, and frames of
+    #: unknown type. Also DATA that brings a message less than 64 bytes further, time after time.
+    #: CVE-2019-9518, CVE-2019-9513.
     max_empty_frames: Rate = field(default=Rate(per_second=100, burst=1_000))
+    #: WINDOW_UPDATE frames beyond ten for each frame that we have sent. A window that is opened
+    #: byte by byte makes us send byte by byte. CVE-2019-9511, CVE-2019-9517.
+    max_window_updates: Rate = field(default=Rate(per_second=500, burst=2_000))
     #: Bytes of one stream that wait here to be sent before ``send_message`` waits.
     max_outbox_size: int = 65_536
-    #: Bytes of frames that wait for a peer that does not read; more ends the connection.
+    #: Bytes of frames that wait for a peer that does not read. With more, we read no further; if
+    #: they still wait after ``close_timeout``, the connection is lost.
     max_write_buffer_size: int = _MIB
     #: Plain frames are not shown to h2, which saves most of what they cost; see
     #: ``received_frames``. Nothing else depends on it.

@@ -8,12 +8,14 @@ example, with ``Rate(per_second=10, burst=100)``::
     ten more a second later       allowed: ten have leaked
     20 events a second            allowed for ten seconds
 
+Some events answer to work of ours, and that work pays for them: see :class:`EarnedBucket`.
+
 This module does no IO and knows no event loop; the caller says what time it is.
 """
 
 from dataclasses import dataclass
 
-__all__ = ["LeakyBucket", "Rate"]
+__all__ = ["EarnedBucket", "LeakyBucket", "Rate"]
 
 
 @dataclass(frozen=True)
@@ -42,3 +44,26 @@ class LeakyBucket:
         self._level = max(0.0, self._level - leaked) + 1
         self._since = now
         return self._level <= self._rate.burst
+
+
+class EarnedBucket(LeakyBucket):
+    """Counts only those events that no work of ours has paid for.
+
+    For example, we send a DATA frame, and the peer answers by WINDOW_UPDATE frames: ten of them are
+    paid for, if ``price`` is ten.
+    """
+
+    __slots__ = ("_paid", "_price")
+
+    def __init__(self, name: bytes, rate: Rate, price: int) -> None:
+        """Let each piece of work pay for ``price`` events."""
+        super().__init__(name, rate)
+        self._price = price
+        self._paid = 0
+
+    def allow_for(self, work: int, now: float) -> bool:
+        """Count an event at ``now``, when ``work`` pieces had been done since the beginning."""
+        if self._paid < work * self._price:
+            self._paid += 1
+            return True
+        return self.allow(now)

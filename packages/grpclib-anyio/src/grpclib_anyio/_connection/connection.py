@@ -43,6 +43,7 @@ from typing import Self
 
 import anyio
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
@@ -149,11 +150,23 @@ class Connection:
             while True:
                 data = await self.transport.receive(_READ_SIZE)
                 self.last_received = current_time()
-                self._receiver.receive(data)
+                for _turn in self._receiver.receive(data):
+                    await checkpoint()
                 if self._h2.queued > self._config.max_write_buffer_size:
-                    self._lose("The peer does not read")
+                    await self._let_writer_catch_up()
         except _LOSSES as error:
             self._lose(_describe_loss(error))
+
+    async def _let_writer_catch_up(self) -> None:
+        """Read no further until the peer has taken what is queued; give it up if it takes too long.
+
+        What is queued now may be an honest burst, and the writer has not had its turn yet.
+        """
+        with anyio.move_on_after(self._config.close_timeout):
+            while self._h2.queued > self._config.max_write_buffer_size:
+                await self._sender.wait_taken()
+            return
+        self._lose("The peer does not read")
 
     async def _writer(self) -> None:
         try:

@@ -26,6 +26,7 @@ that nobody has looked at, and why each part has a test that says when it is no 
   connection by a count of its own, and what each of two counts holds back adds up.
 - RST_STREAM on a stream that nobody has opened ends the connection; h2 takes no notice (§ 6.4).
 - A stream that depends on itself is no error any more: RFC 9113 has no priorities (§ 5.3.2).
+- A frame that means nothing to h2 becomes an event all the same, so that it can be counted.
 - Settings of unknown code are dropped. h2 would keep each, and there are 65,536 codes.
 - The limit of concurrent streams is announced and not enforced here. h2 would end the whole
   connection when a client exceeds it before it can know of it. We refuse the one stream.
@@ -74,7 +75,7 @@ from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames, has_content_length
 from grpclib_anyio._fast.sent_frames import SentFrames
 
-__all__ = ["Http2", "without_values"]
+__all__ = ["FrameIgnored", "Http2", "without_values"]
 
 _DEFAULT_WINDOW = 65_535
 #: RFC 9113 § 4.1: a frame begins with the length of its payload in three bytes.
@@ -87,6 +88,9 @@ _LEAST_SWEEP = 64
 #: coding has 30 bits for the rarest byte (RFC 7541, Appendix B).
 _MAX_BLOCKS = 4
 _KNOWN_SETTINGS = frozenset(SettingCodes)
+#: What a frame costs, in units of about 25 µs: most of them one, HEADERS four and one more for each
+#: twelve bytes of their block. The shortest header takes one byte.
+_HEADERS_COST, _BYTES_PER_UNIT = 4, 12
 
 
 #: Versions of h2 that have the private parts overridden here; see the tests that say so.
@@ -146,7 +150,25 @@ def _take_nothing(_queued: bytearray) -> int:
     return 0
 
 
+class FrameIgnored(Event):
+    """A frame that changes nothing."""
+
+    def __init__(self, frame: Frame) -> None:
+        """Say which."""
+        self.frame = frame
+
+
 class _Frames(Frames):
+    #: Bytes of one header block at most.
+    max_block_size = 0
+
+    def _update_header_buffer(self, f: Frame | None) -> Frame | None:
+        frame = super()._update_header_buffer(f)
+        parts = self._headers_buffer
+        if parts and sum([len(part.data) for part in parts]) > self.max_block_size:
+            raise DenialOfServiceError("Oversized header block")
+        return frame
+
     def find_end(self, data: bytes, start: int) -> int:
         """Return where in ``data`` the frame ends that began before ``start`` or begins there.
 
@@ -205,6 +227,9 @@ class Http2(H2Connection):
         #: The stream of the frame that is being read had been reset by us before.
         self._was_reset = False
         self.incoming_buffer = self._frames = _Frames(server=not client_side)
+        self._frames.max_block_size = _MAX_BLOCKS * config.max_header_list_size
+        #: What the frames have cost that h2 was shown; see ``_HEADERS_COST``.
+        self.cost = 0
         self.local_settings = Settings(
             client=client_side,
             initial_values={
@@ -343,11 +368,14 @@ class Http2(H2Connection):
 
     def _receive_frame(self, frame: Frame) -> list[Event]:
         self._was_reset = self._is_reset_by_us(frame.stream_id)
-        return super()._receive_frame(frame)
+        self.cost += 1
+        events = super()._receive_frame(frame)
+        return events if events and type(frame) is not PriorityFrame else [FrameIgnored(frame)]
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        if len(frame.data) > _MAX_BLOCKS * self._decoder.max_header_list_size:
+        if len(frame.data) > self._frames.max_block_size:
             raise DenialOfServiceError("Oversized header block")
+        self.cost += _HEADERS_COST + len(frame.data) // _BYTES_PER_UNIT
         try:
             frames, events = super()._receive_headers_frame(frame)
         except DenialOfServiceError:

@@ -14,6 +14,10 @@ more) is counted and dropped.
 
 Frames that cost us work and move no call forward are counted, each kind against a rate that no
 honest peer keeps up. A peer that does is told ENHANCE_YOUR_CALM, and its connection ends.
+
+The event loop waits for what one read has brought. So the frames are handled in turns of a few
+milliseconds, and other tasks run in between. A turn is bounded by what frames cost, as it was
+measured, and not by a clock, so that a test runs the same way each time.
 """
 
 import logging
@@ -26,12 +30,13 @@ from h2 import events as h2_events
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
+from hyperframe.frame import RstStreamFrame, WindowUpdateFrame
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError, goaway_message, reset_error, unavailable
 from grpclib_anyio._base.headers import Headers
-from grpclib_anyio._base.rate_limit import LeakyBucket
-from grpclib_anyio._connection.http2 import Http2
+from grpclib_anyio._base.rate_limit import EarnedBucket, LeakyBucket
+from grpclib_anyio._connection.http2 import FrameIgnored, Http2
 from grpclib_anyio._connection.keepalive import Strikes
 from grpclib_anyio._connection.sender import Sender
 from grpclib_anyio._connection.streams import Streams
@@ -42,6 +47,10 @@ from grpclib_anyio._stream.stream import MessageStream
 __all__ = ["Receiver", "Receiving"]
 
 _TOO_MANY_PINGS = b"too_many_pings"
+#: WINDOW_UPDATE frames for each frame that we have sent; Envoy allows as many.
+_UPDATES_PER_FRAME = 10
+#: A turn, in units of about 25 µs: five milliseconds.
+_COST_OF_TURN = 200
 
 _log = logging.getLogger("grpclib_anyio")
 
@@ -105,6 +114,9 @@ class Receiver:
         self._pings = LeakyBucket(_TOO_MANY_PINGS, config.max_pings)
         self._settings = LeakyBucket(b"too_many_settings", config.max_settings)
         self._empty_frames = LeakyBucket(b"too_many_empty_frames", config.max_empty_frames)
+        self._window_updates = EarnedBucket(
+            b"too_many_window_updates", config.max_window_updates, _UPDATES_PER_FRAME
+        )
         self._handlers: dict[type[h2_events.Event], Callable[..., None]] = {
             h2_events.RequestReceived: self._request_received,
             h2_events.ResponseReceived: self._response_received,
@@ -116,6 +128,7 @@ class Receiver:
             h2_events.RemoteSettingsChanged: self._settings_changed,
             h2_events.SettingsAcknowledged: self._settings_acknowledged,
             h2_events.UnknownFrameReceived: self._unknown_received,
+            FrameIgnored: self._frame_ignored,
             h2_events.PingReceived: self._ping_received,
             h2_events.PingAckReceived: self._ping_answered,
             h2_events.ConnectionTerminated: self._goaway_received,
@@ -123,8 +136,8 @@ class Receiver:
         if config.reads_data_past_h2:
             h2.read_past(OnFrames(self._bytes_received, self._headers_received, self._pinged))
 
-    def receive(self, data: bytes) -> None:
-        """Handle bytes from the peer."""
+    def receive(self, data: bytes) -> Iterator[None]:
+        """Handle bytes from the peer, in turns: other tasks should run after each ``None``."""
         # What arrives while we close has no meaning any more; read it all the same, for bytes
         # left unread would turn the close into a reset that overtakes our GOAWAY.
         events = self._h2.receive(data)
@@ -132,6 +145,9 @@ class Receiver:
             handle = self._handlers.get(type(event))
             if handle is not None:
                 handle(event)
+            if self._h2.cost >= _COST_OF_TURN:
+                self._h2.cost = 0
+                yield
 
     def _next_event(self, events: Iterator[h2_events.Event]) -> h2_events.Event | None:
         try:
@@ -143,8 +159,11 @@ class Receiver:
 
     def _spend(self, budget: LeakyBucket) -> None:
         if not budget.allow(self._connection.last_received):
-            _log.warning("%r: a flood from the peer: %s", self._connection, budget.name.decode())
-            self._connection.close(ErrorCodes.ENHANCE_YOUR_CALM, budget.name)
+            self._end_flood(budget)
+
+    def _end_flood(self, budget: LeakyBucket) -> None:
+        _log.warning("%r: a flood from the peer: %s", self._connection, budget.name.decode())
+        self._connection.close(ErrorCodes.ENHANCE_YOUR_CALM, budget.name)
 
     # -- headers --------------------------------------------------------------------------------
 
@@ -178,15 +197,16 @@ class Receiver:
         """Take a DATA frame that h2 has not made an event of, see ``OnFrames``."""
         if increment := self.window.credit(size):
             self._h2.increment_flow_control_window(increment)
-        if data and (stream := self._streams.get(stream_id)):
-            stream.data_received(data, 0)
+        if data and (stream := self._streams.get(stream_id)) and stream.data_received(data, 0):
+            self._spend(self._empty_frames)
 
     def _data_received(self, event: h2_events.DataReceived) -> None:
         size = event.flow_controlled_length
         if increment := self.window.credit(size):
             self._h2.increment_flow_control_window(increment)
-        if stream := self._streams.get(event.stream_id):
-            stream.data_received(event.data, size - len(event.data))
+        stream = self._streams.get(event.stream_id)
+        if stream and stream.data_received(event.data, size - len(event.data)):
+            self._spend(self._empty_frames)
         if not event.data:
             self._empty_data_received(event, size)
 
@@ -199,6 +219,15 @@ class Receiver:
 
     def _unknown_received(self, _event: h2_events.UnknownFrameReceived) -> None:
         self._spend(self._empty_frames)
+
+    def _frame_ignored(self, event: FrameIgnored) -> None:
+        """Count a frame that comes too late, which happens, or has no meaning."""
+        if isinstance(event.frame, RstStreamFrame):
+            self._spend(self._resets)
+        elif isinstance(event.frame, WindowUpdateFrame):
+            self._count_window_update()
+        else:
+            self._spend(self._empty_frames)
 
     # -- the end of a stream --------------------------------------------------------------------
 
@@ -225,12 +254,18 @@ class Receiver:
 
     def _window_updated(self, event: h2_events.WindowUpdated) -> None:
         self._sender.unblock(event.stream_id or 0)
+        self._count_window_update()
+
+    def _count_window_update(self) -> None:
+        budget = self._window_updates
+        if not budget.allow_for(self._sender.frames_sent, self._connection.last_received):
+            self._end_flood(budget)
 
     def _settings_changed(self, event: h2_events.RemoteSettingsChanged) -> None:
         self._connection.settings_received()
         self._spend(self._settings)
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
-            self._sender.unblock(0)
+            self._sender.unblock_all()
         self._streams.limit.admit()
 
     def _settings_acknowledged(self, _event: h2_events.SettingsAcknowledged) -> None:

@@ -7,8 +7,9 @@ frame. For example, with a large message on stream 1 and small ones on streams 3
 
     on the wire:  1  3  5  1  1  1 …
 
-A stream leaves the queue when its window or the connection's window is shut. It stands in a second
-queue until the peer opens a window (RFC 9113 § 5.2).
+A stream leaves the queue when its window or the connection's window is shut (RFC 9113 § 5.2). Until
+the peer opens it, it is kept by its number if it waits for its own, and in a second queue if it
+waits for the connection's. So each WINDOW_UPDATE costs the same, however many streams wait.
 
 Everything but the writer's wait is a plain call, so a task that is being cancelled can make it.
 RST_STREAM is also *written* by a plain call, if the socket takes it at once. What was queued before
@@ -62,8 +63,14 @@ class Sender:
         self._writable = Notify()
         #: Each stream once, in the order of asking.
         self._queue: OrderedDict[MessageStream, None] = OrderedDict()
-        #: Streams that wait for a window, the one that has waited longest first.
-        self._blocked: dict[MessageStream, None] = {}
+        #: Streams that wait for their own window, by their numbers.
+        self._blocked: dict[int, MessageStream] = {}
+        #: Streams that wait for the connection's window, the one that has waited longest first.
+        self._starved: OrderedDict[MessageStream, None] = OrderedDict()
+        #: How many times a stream has sent HEADERS or DATA.
+        self.frames_sent = 0
+        #: Wakes the reader when it waits for the writer, which is seldom.
+        self._taken: Notify | None = None
         h2.on_output = self._writable.notify
         h2.try_send = self._try_send
 
@@ -79,10 +86,18 @@ class Sender:
             self._fill()
             if data := self._h2.data_to_send():
                 self._streams.mark_sent()
+                if self._taken is not None:
+                    self._taken.notify()
                 return data
             if self._streams.is_closed:
                 return b""
             await self._writable.wait()
+
+    async def wait_taken(self) -> None:
+        """Wait until the writer takes what is queued; for one task at a time."""
+        if self._taken is None:
+            self._taken = Notify()
+        await self._taken.wait()
 
     def open_stream(self, headers: Headers) -> MessageStream:
         """Open a client's stream by sending its HEADERS.
@@ -96,6 +111,7 @@ class Sender:
             raise GRPCError(Status.RESOURCE_EXHAUSTED, text)
         stream_id = self._h2.get_next_available_stream_id()
         self._h2.send.headers(stream_id, headers)
+        self.frames_sent += 1
         stream = self._streams.add(stream_id, self)
         stream.state.send_headers()
         self._streams.add_unsent(stream)
@@ -107,10 +123,16 @@ class Sender:
             self._h2.send.reset(stream_id, ErrorCodes.REFUSED_STREAM)
 
     def unblock(self, stream_id: int) -> None:
-        """Let a stream try again after its window was opened; all streams for 0, the connection."""
-        for stream in [s for s in self._blocked if stream_id in (0, s.id)]:
-            del self._blocked[stream]
+        """Let a stream try again after its window was opened; 0 is the connection's."""
+        if stream := self._blocked.pop(stream_id, None):
             self.schedule(stream)
+        if self._starved:
+            self._writable.notify()
+
+    def unblock_all(self) -> None:
+        """Let all streams try again after the peer has changed their windows."""
+        for stream_id in list(self._blocked):
+            self.unblock(stream_id)
 
     def wake(self) -> None:
         """Let the writer see that the connection has ended."""
@@ -161,16 +183,22 @@ class Sender:
         the garbage collector runs, but the stream must be freed now.
         """
         self._queue.pop(stream, None)
-        self._blocked.pop(stream, None)
+        self._blocked.pop(stream.id, None)
+        self._starved.pop(stream, None)
         self._streams.remove(stream)
 
     # -- inside ---------------------------------------------------------------------------------
 
     def _fill(self) -> None:
         """Move what the windows allow from the outboxes to h2: one frame a stream and turn."""
-        queue = self._queue
-        while queue and self._h2.queued < _FRAME_SIZE:
-            stream, _ = queue.popitem(last=False)
+        queue, starved = self._queue, self._starved
+        while (queue or starved) and self._h2.queued < _FRAME_SIZE:
+            if starved and self._h2.outbound_flow_control_window > 0:
+                stream, _ = starved.popitem(last=False)
+            elif queue:
+                stream, _ = queue.popitem(last=False)
+            else:
+                return
             if stream.error is None and stream.state.may_send:
                 self._send_frame(stream)
 
@@ -182,7 +210,7 @@ class Sender:
         size = min(len(outbox), window, _FRAME_SIZE)
         # Below zero, where a setting of the peer's can take it, not even an empty frame may go.
         if size < 0 or (outbox and not size):
-            self._blocked[stream] = None
+            self._block(stream)
             return
         is_last = outbox.is_ending and size == len(outbox)
         ends_here = is_last and outbox.trailers is None
@@ -194,7 +222,14 @@ class Sender:
         if outbox:
             self.schedule(stream)
 
+    def _block(self, stream: MessageStream) -> None:
+        if self._h2.outbound_flow_control_window > 0:
+            self._blocked[stream.id] = stream
+        else:
+            self._starved[stream] = None
+
     def _headers_or_data_sent(self, stream: MessageStream, *, is_last: bool) -> None:
+        self.frames_sent += 1
         self._pinger.data_sent()
         self._strikes.data_sent()
         if is_last:

@@ -29,6 +29,8 @@ __all__ = ["COMPRESSED", "PLAIN", "Inbox", "Outbox"]
 PLAIN, COMPRESSED = 0, 1
 #: That flag and the length.
 _PREFIX = struct.Struct(">BI")
+#: Bytes of a frame that brings an incomplete message further; with less it is a crumb.
+_CRUMB = 64
 #: The messages of all inboxes that have none: a deque takes 0.7 KiB, and most streams wait.
 _NONE: deque[bytes] = deque(maxlen=0)
 
@@ -36,7 +38,15 @@ _NONE: deque[bytes] = deque(maxlen=0)
 class Inbox:
     """Cuts the bytes of DATA frames into messages, and counts what each gives back."""
 
-    __slots__ = ("_buffer", "_credited", "_max_size", "_needed", "max_flag", "messages")
+    __slots__ = (
+        "_buffer",
+        "_credited",
+        "_is_crumb",
+        "_max_size",
+        "_needed",
+        "max_flag",
+        "messages",
+    )
 
     def __init__(self, max_message_size: int) -> None:
         """Start empty; a message of more than ``max_message_size`` bytes is refused."""
@@ -47,9 +57,14 @@ class Inbox:
         self._buffer = bytearray()
         self._needed = _PREFIX.size
         self._credited = 0
+        self._is_crumb = False
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
         """Add bytes in the order of their arrival.
+
+        Returns:
+            Whether they bring an incomplete message less than 64 bytes further, and those before
+            did so too: a peer that cuts its messages at the ends of windows has no two in a row.
 
         Raises:
             GRPCError: the peer announces a message that is too large or is compressed although
@@ -59,12 +74,17 @@ class Inbox:
         if self._buffer:
             self._buffer += data
             if len(self._buffer) < self._needed:
-                return
+                return self._is_second_crumb(len(data))
             data = bytes(self._buffer)
             self._buffer.clear()
         rest = self._cut(data)
         if rest < len(data):
             self._buffer += data[rest:]
+        return False
+
+    def _is_second_crumb(self, size: int) -> bool:
+        was_crumb, self._is_crumb = self._is_crumb, size < _CRUMB
+        return was_crumb and self._is_crumb
 
     def _cut(self, data: bytes) -> int:
         position, end = 0, len(data)

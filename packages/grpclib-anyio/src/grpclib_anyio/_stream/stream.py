@@ -282,23 +282,29 @@ class MessageStream:
             self._inbox.max_flag = COMPRESSED
         self._received.notify()
 
-    def data_received(self, data: bytes, padding: int) -> None:
-        """Take the bytes of a DATA frame; ``padding`` bytes were counted with them."""
+    def data_received(self, data: bytes, padding: int) -> bool:
+        """Take the bytes of a DATA frame; ``padding`` bytes were counted with them.
+
+        Returns:
+            Whether they are one more of many that bring little, see ``Inbox``.
+
+        """
         if self._refusal is not None:
-            return  # not credited, so the peer soon has to stop
+            return False  # not credited, so the peer soon has to stop
         try:
-            self._inbox.feed(data)
+            is_crumb = self._inbox.feed(data)
         except GRPCError as error:
             # For the call's task: a server answers with this status, a client resets.
             self._refusal = again(error)
             self._received.notify()
-            return
+            return False
         if padding:
             self._credit(padding)
         if self._inbox.messages:
             self._received.notify()
         elif self._is_hungry:
             self._credit(self._inbox.credit_incomplete())
+        return is_crumb
 
     def trailers_received(self, trailers: Headers) -> None:
         """Take the peer's trailers; the end of the stream follows them."""

@@ -1,0 +1,146 @@
+"""What a peer can cost: work, the event loop's time, and memory."""
+
+from tests.mutants.mutant import Mutant
+
+__all__ = ["MUTANTS"]
+
+_TRANSPORT = "packages/grpclib-anyio/src/grpclib_anyio/"
+_CONNECTION = f"{_TRANSPORT}_connection/connection.py"
+_HTTP2 = f"{_TRANSPORT}_connection/http2.py"
+_RECEIVER = f"{_TRANSPORT}_connection/receiver.py"
+_SENDER = f"{_TRANSPORT}_connection/sender.py"
+_SERVER_CALL = f"{_TRANSPORT}_call/server.py"
+_BUFFERS = f"{_TRANSPORT}_stream/buffers.py"
+
+_FLOODS = "packages/grpclib-anyio/tests/test_flood_limits.py::"
+_BOUNDS = "packages/grpclib-anyio/tests/test_bounds.py::"
+
+MUTANTS = [
+    Mutant(
+        0,
+        "window updates are free",
+        _RECEIVER,
+        right="if not budget.allow_for(self._sender.frames_sent, self._connection.last_received):",
+        wrong="if self._sender.frames_sent < 0:",
+        tests=(f"{_FLOODS}test_flood_from_a_client",),
+    ),
+    Mutant(
+        0,
+        "window updates that our frames ask for are a flood",
+        _SENDER,
+        right="        self.frames_sent += 1\n        self._pinger",
+        wrong="        self._pinger",
+        tests=(f"{_FLOODS}test_ten_window_updates_for_each_frame_are_no_flood",),
+    ),
+    Mutant(
+        0,
+        "frames that h2 makes no event of are free",
+        _HTTP2,
+        right="events if events and type(frame) is not PriorityFrame else [FrameIgnored(frame)]",
+        wrong="events",
+        tests=(f"{_FLOODS}test_flood_from_a_client",),
+    ),
+    Mutant(
+        0,
+        "each small piece of a message is a flood",
+        _BUFFERS,
+        right="return was_crumb and self._is_crumb",
+        wrong="return self._is_crumb",
+        tests=(f"{_FLOODS}test_pieces_that_are_no_flood",),
+    ),
+    Mutant(
+        0,
+        "bytes of messages one by one are free",
+        _RECEIVER,
+        right="and stream.data_received(data, 0)",
+        wrong="and not stream.data_received(data, 0) and not data",
+        tests=(f"{_FLOODS}test_flood_from_a_client",),
+    ),
+    Mutant(
+        0,
+        "a header block that does not end has no bound",
+        _HTTP2,
+        right="if parts and sum([len(part.data) for part in parts]) > self.max_block_size:",
+        wrong="if not parts and self.max_block_size < 0:",
+        tests=(f"{_FLOODS}test_a_block_that_does_not_end_takes_bounded_memory",),
+    ),
+    Mutant(
+        0,
+        "a read is handled in one turn of the event loop",
+        _CONNECTION,
+        right="                    await checkpoint()\n",
+        wrong="                    pass\n",
+        tests=(f"{_FLOODS}test_other_tasks_run_while_a_flood_is_handled",),
+    ),
+    Mutant(
+        0,
+        "headers cost as much as any frame",
+        _HTTP2,
+        right="self.cost += _HEADERS_COST + len(frame.data) // _BYTES_PER_UNIT",
+        wrong="self.cost += 1",
+        tests=(f"{_FLOODS}test_headers_count_for_more_than_other_frames",),
+    ),
+    Mutant(
+        0,
+        "all streams try again for each byte of the connection's window",
+        _SENDER,
+        right="""\
+            if starved and self._h2.outbound_flow_control_window > 0:
+                stream, _ = starved.popitem(last=False)
+""",
+        wrong="""\
+            if starved and self._h2.outbound_flow_control_window > 0:
+                queue.update(starved)
+                starved.clear()
+                stream, _ = queue.popitem(last=False)
+""",
+        tests=(f"{_FLOODS}test_a_window_update_costs_the_same_however_many_streams_wait",),
+    ),
+    Mutant(
+        0,
+        "a stream without data waits for the connection's window",
+        _SENDER,
+        right="            elif queue:\n",
+        wrong="            elif queue and not starved:\n",
+        tests=(f"{_FLOODS}test_a_stream_ends_while_the_connections_window_is_shut",),
+    ),
+    Mutant(
+        0,
+        "what is queued counts before the writer has had its turn",
+        _CONNECTION,
+        right="                    await self._let_writer_catch_up()\n",
+        wrong='                    self._lose("The peer does not read")\n',
+        tests=(
+            f"{_FLOODS}test_many_answers_at_once_are_no_peer_that_does_not_read",
+            f"{_FLOODS}test_a_burst_that_has_to_be_answered_is_no_peer_that_does_not_read",
+        ),
+    ),
+    Mutant(
+        0,
+        "a peer that does not read is waited for without end",
+        _CONNECTION,
+        right="""\
+        with anyio.move_on_after(self._config.close_timeout):
+            while self._h2""",
+        wrong="""\
+        with anyio.move_on_after(None):
+            while self._h2""",
+        tests=(f"{_FLOODS}test_a_peer_that_does_not_read_is_given_up",),
+    ),
+    Mutant(
+        0,
+        "a caller that is refused for its metadata keeps its turn",
+        _CONNECTION,
+        right="            self.streams.limit.admit()  # the turn",
+        wrong="            # the turn",
+        tests=(f"{_BOUNDS}test_request_that_is_not_sent_leaves_its_turn_to_the_next",),
+    ),
+    Mutant(
+        0,
+        "metadata that is too large replaces a cancellation",
+        _SERVER_CALL,
+        right="            with suppress(GRPCError):  # too large",
+        wrong="            with suppress(LookupError):  # too large",
+        tests=(f"{_BOUNDS}test_deadline_of_a_call_with_metadata_that_the_client_does_not_take",),
+    ),
+]
