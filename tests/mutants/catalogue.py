@@ -254,11 +254,11 @@ self.window.credit(size)):
         10,
         "the reader waits until a call has taken its messages",
         _CONNECTION,
-        right="                self._receiver.receive(data)\n",
+        right="                if self._h2.queued > self._config.max_write_buffer_size:\n",
         wrong="""\
-                self._receiver.receive(data)
                 while any(len(s._inbox.messages) > 1 for s in self.streams):
                     await anyio.sleep(0.01)
+                if self._h2.queued > self._config.max_write_buffer_size:
 """,
         tests=(f"{_TEST_RELAY}test_one_browser_that_does_not_read_holds_up_no_other",),
     ),

@@ -58,7 +58,7 @@ flow_control_len)
         0,
         "a header block has no bound",
         _HTTP2,
-        right="if len(frame.data) > _MAX_BLOCKS * self._decoder.max_header_list_size:",
+        right="if len(frame.data) > self._frames.max_block_size:",
         wrong="if not frame:",
         tests=(f"{_TEST}test_a_block_that_is_longer_than_any_list_ends_the_connection",),
     ),
