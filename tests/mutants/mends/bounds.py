@@ -11,8 +11,12 @@ _RECEIVER = f"{_TRANSPORT}_connection/receiver.py"
 _SENDER = f"{_TRANSPORT}_connection/sender.py"
 _SERVER_CALL = f"{_TRANSPORT}_call/server.py"
 _BUFFERS = f"{_TRANSPORT}_stream/buffers.py"
+_COUNTED = f"{_TRANSPORT}_stream/counted_stream.py"
+_BUDGET = f"{_TRANSPORT}_base/memory_budget.py"
+_DECODER = f"{_TRANSPORT}_fast/hpack_cache.py"
 
 _FLOODS = "packages/grpclib-anyio/tests/test_flood_limits.py::"
+_MEMORY = "packages/grpclib-anyio/tests/test_memory_budget.py::"
 _BOUNDS = "packages/grpclib-anyio/tests/test_bounds.py::"
 
 MUTANTS = [
@@ -142,5 +146,85 @@ MUTANTS = [
         right="            with suppress(GRPCError):  # too large",
         wrong="            with suppress(LookupError):  # too large",
         tests=(f"{_BOUNDS}test_deadline_of_a_call_with_metadata_that_the_client_does_not_take",),
+    ),
+    Mutant(
+        0,
+        "a message is inflated whatever the server holds",
+        _COUNTED,
+        right="return super()._inflate(message, min(room, max_size))",
+        wrong="return super()._inflate(message, max_size)",
+        tests=(f"{_MEMORY}test_messages_that_inflate_together_to_more_than_is_allowed",),
+    ),
+    Mutant(
+        0,
+        "a message that was received counts no more",
+        _COUNTED,
+        right="        self._holding.add(size - self._received_size)\n",
+        wrong="",
+        tests=(f"{_MEMORY}test_messages_that_inflate_together_to_more_than_is_allowed",),
+    ),
+    Mutant(
+        0,
+        "a message that was received counts until the end of its call",
+        _COUNTED,
+        right="        self._holding.add(size - self._received_size)\n",
+        wrong="        self._holding.add(size)\n",
+        tests=(f"{_MEMORY}test_a_message_is_held_until_the_next_one_is_received",),
+    ),
+    Mutant(
+        0,
+        "messages that nobody has received do not count",
+        _COUNTED,
+        right="if self._refusal is None and len(data) > self._holding.room:",
+        wrong="if self._refusal is None and len(data) < 0:",
+        tests=(f"{_MEMORY}test_a_message_that_comes_in_parts",),
+    ),
+    Mutant(
+        0,
+        "small messages count as their bytes",
+        _COUNTED,
+        right="_MESSAGE_OVERHEAD, _HEADER_OVERHEAD = 64, 168",
+        wrong="_MESSAGE_OVERHEAD, _HEADER_OVERHEAD = 0, 168",
+        tests=(f"{_MEMORY}test_small_messages_count_as_objects",),
+    ),
+    Mutant(
+        0,
+        "headers do not count",
+        _RECEIVER,
+        right="        elif not self._streams.has_room_for(headers):\n",
+        wrong="        elif not headers:\n",
+        tests=(f"{_MEMORY}test_headers_count",),
+    ),
+    Mutant(
+        0,
+        "a call that is over gives nothing back",
+        _COUNTED,
+        right="        self._holding.give_back_all()\n",
+        wrong="",
+        tests=(f"{_MEMORY}test_every_end_of_a_call_gives_back",),
+    ),
+    Mutant(
+        0,
+        "one connection may hold all",
+        _BUDGET,
+        right="_LARGEST_SHARE = 2",
+        wrong="_LARGEST_SHARE = 1",
+        tests=(f"{_MEMORY}test_a_connection_may_hold_half",),
+    ),
+    Mutant(
+        0,
+        "a full server serves nobody",
+        _BUDGET,
+        right="return max(0, shared, _GUARANTEED - self._used)",
+        wrong="return max(0, shared)",
+        tests=(f"{_MEMORY}test_each_connection_has_a_little_in_any_case",),
+    ),
+    Mutant(
+        0,
+        "blocks of a thousand headers are remembered",
+        _DECODER,
+        right="if is_indexed and len(data) <= _MAX_KNOWN_SIZE:",
+        wrong="if is_indexed:",
+        tests=(f"{_MEMORY}test_blocks_of_many_headers_are_not_remembered",),
     ),
 ]

@@ -31,6 +31,7 @@ from grpclib.events import _DispatchServerEvents  # pyright: ignore[reportPrivat
 
 from grpclib_anyio._base.config import for_server
 from grpclib_anyio._base.errors import GRPCError
+from grpclib_anyio._base.memory_budget import MemoryBudget
 from grpclib_anyio._base.peer import Peer
 from grpclib_anyio._call.server import Method, Services, Stream, current_call, request_handler
 from grpclib_anyio._channel.tls import wrap_tls
@@ -105,6 +106,7 @@ class Server(NotStarted):
         codec, status_details_codec = choose_codecs(codec, status_details_codec)
         self.__dispatch__ = _DispatchServerEvents()
         self._config = for_server(config)
+        self._budget = MemoryBudget(self._config.max_held_size)
         self._drain = Drain()
         self._services = Services(
             {
@@ -177,7 +179,9 @@ class Server(NotStarted):
 
         Returns when the connection is over; cancelling ends it, as for :meth:`serve`.
         """
-        async with Connection(transport, self._config, client_side=False) as connection:
+        async with Connection(
+            transport, self._config, client_side=False, budget=self._budget
+        ) as connection:
             peer = Peer(transport)
             async with anyio.create_task_group() as handlers:
 

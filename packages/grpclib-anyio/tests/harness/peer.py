@@ -385,6 +385,11 @@ class Service:
         self.peers: list[ScriptedPeer] = []
         self._tasks = tasks
 
+    @property
+    def held(self) -> int:
+        """Bytes that the server holds for its calls."""
+        return self.server._budget.used  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - nothing else tells
+
     async def connect(
         self,
         *,
@@ -406,11 +411,13 @@ async def serving(
     config: Configuration | None = None, **handlers: Handle
 ) -> AsyncGenerator[Service]:
     """Give a server to connect to; after the test its connections are closed."""
+    services: list[Service] = []
     async with anyio.create_task_group() as tasks:
-        service = Service(tasks, config, Methods(**handlers))
-        yield service
-        for peer in service.peers:
+        services.append(Service(tasks, config, Methods(**handlers)))
+        yield services[0]
+        for peer in services[0].peers:
             peer.stream.close()
+    assert [service.held for service in services] == [0], "held for calls that are over"
 
 
 class Call:

@@ -128,6 +128,10 @@ class Configuration(GrpclibConfiguration):
     #: WINDOW_UPDATE frames beyond ten for each frame that we have sent. A window that is opened
     #: byte by byte makes us send byte by byte. CVE-2019-9511, CVE-2019-9517.
     max_window_updates: Rate = field(default=Rate(per_second=500, burst=2_000))
+    #: Bytes of headers and messages that all calls of a server hold, on all of its connections:
+    #: what has arrived, and the message that each handler has received last, inflated. A call that
+    #: needs more fails with RESOURCE_EXHAUSTED. What a codec makes of a message does not count.
+    max_held_size: int = 128 * _MIB
     #: Bytes of one stream that wait here to be sent before ``send_message`` waits.
     max_outbox_size: int = 65_536
     #: Bytes of frames that wait for a peer that does not read. With more, we read no further; if

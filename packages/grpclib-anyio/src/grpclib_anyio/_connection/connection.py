@@ -51,6 +51,7 @@ from h2.exceptions import ProtocolError
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import GRPCError, TerminatedError, unavailable
 from grpclib_anyio._base.headers import Headers
+from grpclib_anyio._base.memory_budget import MemoryBudget, Share
 from grpclib_anyio._base.trio_io import current_time
 from grpclib_anyio._connection.http2 import Http2, without_values
 from grpclib_anyio._connection.keepalive import Pinger, Strikes
@@ -82,8 +83,15 @@ class Connection:
     a cancelled scope. A lost connection does not cancel the body: see :meth:`wait_closed`.
     """
 
-    def __init__(self, transport: ByteStream, config: Configuration, *, client_side: bool) -> None:
-        """Take over ``transport``."""
+    def __init__(
+        self,
+        transport: ByteStream,
+        config: Configuration,
+        *,
+        client_side: bool,
+        budget: MemoryBudget | None = None,
+    ) -> None:
+        """Take over ``transport``; what a server's calls hold counts against ``budget``."""
         self.transport = transport
         #: Why the connection takes no new calls; None while it does.
         self.error: TerminatedError | None = None
@@ -104,6 +112,7 @@ class Connection:
             max_streams=h2.max_streams,
             on_opened=self._pinger.call_opened,
             on_unused=self._close_if_unused,
+            share=None if budget is None else Share(budget),
         )
         self._sender = Sender(h2, transport, self.streams, pinger=self._pinger, strikes=strikes)
         self._receiver = Receiver(

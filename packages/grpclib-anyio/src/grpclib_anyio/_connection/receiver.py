@@ -168,14 +168,17 @@ class Receiver:
     # -- headers --------------------------------------------------------------------------------
 
     def _request_received(self, event: h2_events.RequestReceived) -> None:
-        on_request = self._connection.on_request
+        on_request, headers = self._connection.on_request, cast("Headers", event.headers)
         if on_request is None or self._streams.is_full:
-            self._sender.refuse(event.stream_id)
+            self._sender.refuse(event.stream_id, ErrorCodes.REFUSED_STREAM)
             self._spend(self._resets)
-            return
-        stream = self._streams.add(event.stream_id, self._sender)
-        stream.headers_received(cast("Headers", event.headers))
-        on_request(stream)
+        elif not self._streams.has_room_for(headers):
+            # gRPC's name for it is RESOURCE_EXHAUSTED. It may be the doing of other clients.
+            self._sender.refuse(event.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
+        else:
+            stream = self._streams.add(event.stream_id, self._sender)
+            stream.headers_received(headers)
+            on_request(stream)
 
     def _response_received(self, event: h2_events.ResponseReceived) -> None:
         headers = cast("Headers", event.headers)

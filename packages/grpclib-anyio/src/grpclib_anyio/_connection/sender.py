@@ -117,10 +117,10 @@ class Sender:
         self._streams.add_unsent(stream)
         return stream
 
-    def refuse(self, stream_id: int) -> None:
-        """Refuse a request, unprocessed (RFC 9113 § 8.7)."""
+    def refuse(self, stream_id: int, code: ErrorCodes) -> None:
+        """Refuse a request; REFUSED_STREAM says that nothing was done (RFC 9113 § 8.7)."""
         with suppress(StreamClosedError):  # see reset
-            self._h2.send.reset(stream_id, ErrorCodes.REFUSED_STREAM)
+            self._h2.send.reset(stream_id, code)
 
     def unblock(self, stream_id: int) -> None:
         """Let a stream try again after its window was opened; 0 is the connection's."""

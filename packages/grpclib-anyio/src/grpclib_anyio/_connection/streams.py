@@ -18,7 +18,10 @@ from dataclasses import dataclass
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError, unprocessed
+from grpclib_anyio._base.headers import Headers
+from grpclib_anyio._base.memory_budget import Share
 from grpclib_anyio._connection.stream_limit import StreamLimit
+from grpclib_anyio._stream.counted_stream import CountedStream, memory_of
 from grpclib_anyio._stream.stream import MessageStream, Wire
 
 __all__ = ["ConnectionStatistics", "Streams"]
@@ -49,11 +52,13 @@ class Streams:
         max_streams: Callable[[], int],
         on_opened: Callable[[], None],
         on_unused: Callable[[], None],
+        share: Share | None = None,
     ) -> None:
         """Begin without a stream.
 
-        ``max_streams`` tells how many the peer admits now. ``on_opened`` is called with each new
-        stream, ``on_unused`` when the last one has been removed.
+        What a server's streams hold is the connection's ``share``. ``max_streams`` tells how many
+        the peer admits now. ``on_opened`` is called with each new stream, ``on_unused`` when the
+        last one has been removed.
         """
         self.limit = StreamLimit(max_streams, config.max_waiting_streams)
         #: All streams have been failed, and nothing is sent on any.
@@ -64,6 +69,7 @@ class Streams:
         #: A client's streams with HEADERS that are queued, not written.
         self._unsent: set[MessageStream] = set()
         self._config = config
+        self._share = share
         self._on_opened = on_opened
         self._on_unused = on_unused
 
@@ -81,6 +87,10 @@ class Streams:
         limit = self._config.max_concurrent_streams
         return self.limit.taken >= limit or len(self._by_id) >= _HANDLERS_PER_SLOT * limit
 
+    def has_room_for(self, headers: Headers) -> bool:
+        """Return whether the server may hold the headers of one more request."""
+        return self._share is None or memory_of(headers) <= self._share.room
+
     def statistics(self, *, queued: int) -> ConnectionStatistics:
         """Count what the connection holds; ``queued`` bytes of it are frames already."""
         return ConnectionStatistics(
@@ -91,7 +101,10 @@ class Streams:
 
     def add(self, stream_id: int, wire: Wire) -> MessageStream:
         """Make a stream that sends its frames to ``wire``; it takes a slot."""
-        stream = MessageStream(wire, stream_id, self._config)
+        if self._share is None:
+            stream = MessageStream(wire, stream_id, self._config)
+        else:
+            stream = CountedStream(wire, stream_id, self._config, self._share)
         self._by_id[stream_id] = stream
         self.limit.take()
         self._on_opened()

@@ -54,6 +54,8 @@ _MAX_HUFFMAN_SIZE = 256
 _MAX_INDEXED_SIZE = _MAX_TABLE_SIZE // 4
 #: Different blocks that are remembered; a bound, because a peer may think of many.
 _MAX_BLOCKS = 64
+#: Bytes of such a block, and so its headers. A call has about ten.
+_MAX_KNOWN_SIZE = 128
 
 
 class HeaderEncoder(Encoder):
@@ -144,7 +146,7 @@ class HeaderDecoder(Decoder):
         except OversizedHeaderListError:
             self._skip(data[len(data) - self._left :])
             raise
-        if is_indexed:
+        if is_indexed and len(data) <= _MAX_KNOWN_SIZE:
             self._known[data] = headers
         return headers
 

@@ -23,12 +23,13 @@ from grpclib_anyio._stream.compression import Compressed
 if TYPE_CHECKING:
     from grpclib_anyio._base.headers import Headers
 
-__all__ = ["COMPRESSED", "PLAIN", "Inbox", "Outbox"]
+__all__ = ["COMPRESSED", "PLAIN", "PREFIX_SIZE", "Inbox", "Outbox"]
 
 #: The compressed flag.
 PLAIN, COMPRESSED = 0, 1
 #: That flag and the length.
 _PREFIX = struct.Struct(">BI")
+PREFIX_SIZE = _PREFIX.size
 #: Bytes of a frame that brings an incomplete message further; with less it is a crumb.
 _CRUMB = 64
 #: The messages of all inboxes that have none: a deque takes 0.7 KiB, and most streams wait.

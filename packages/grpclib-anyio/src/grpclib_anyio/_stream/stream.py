@@ -148,7 +148,7 @@ class MessageStream:
             return None
         message, credit = self._inbox.take()
         self._credit(credit)
-        return self._inflate(message) if self._inbox.max_flag else message
+        return self._inflated(message) if self._inbox.max_flag else message
 
     async def receive_several(self, limit: int) -> list[bytes]:
         """Return the messages that are there, ``limit`` at most, or none once the peer has ended.
@@ -294,9 +294,7 @@ class MessageStream:
         try:
             is_crumb = self._inbox.feed(data)
         except GRPCError as error:
-            # For the call's task: a server answers with this status, a client resets.
-            self._refusal = again(error)
-            self._received.notify()
+            self._refuse(error)
             return False
         if padding:
             self._credit(padding)
@@ -376,11 +374,16 @@ class MessageStream:
             await checkpoint()
         self._begin_turn()
 
-    def _inflate(self, message: bytes) -> bytes:
+    def _refuse(self, error: GRPCError) -> None:
+        # For the call's task: a server answers with this status, a client resets.
+        self._refusal = again(error)
+        self._received.notify()
+
+    def _inflated(self, message: bytes) -> bytes:
         if not isinstance(message, Compressed):
             return message
         try:
-            inflated = inflate(message, self._max_message_size)
+            inflated = self._inflate(message, self._max_message_size)
         except GRPCError as error:
             # The end of what can be received, as when a message is refused by its prefix.
             self._refusal = again(error)
@@ -388,6 +391,9 @@ class MessageStream:
             raise
         self._turn_messages += len(inflated) // _BYTES_PER_MESSAGE
         return inflated
+
+    def _inflate(self, message: Compressed, max_size: int) -> bytes:
+        return inflate(message, max_size)
 
     def _add_compressed(self, message: bytes) -> None:
         deflated = deflate(message)
