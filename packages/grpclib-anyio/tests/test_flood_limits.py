@@ -262,7 +262,7 @@ async def test_a_block_that_does_not_end_takes_bounded_memory() -> None:
 
 #: As many bytes as are read at once, and more.
 FLOOD_SIZE = 64_000
-#: So many frames are five milliseconds at most.
+#: These frames are five milliseconds of work at most.
 FRAMES_PER_TURN = 200
 
 UNTIMELY: dict[str, bytes] = {
