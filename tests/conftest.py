@@ -57,6 +57,8 @@ def logging_restored() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()  # it may have a thread
     root.handlers[:] = handlers
     root.setLevel(level)
     structlog.reset_defaults()

@@ -131,7 +131,7 @@ class _Neighbourhood:
         """See that a call has exactly its tokens, in time."""
         script = list(self._world.models.model.scripts[name]())
         told: list[str] | str = "no end in time"
-        with trio.move_on_after(_duration(script) + _PATIENCE):
+        with trio.move_on_after(_duration(script) + _PATIENCE):  # noqa: ASYNC912 - waits in answer()
             try:
                 told = await answer()
             except GRPCError as error:

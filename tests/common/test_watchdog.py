@@ -39,7 +39,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until the thread has done something."""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(PATIENCE):  # noqa: ASYNC912 - it may hold already
         while not condition():  # noqa: ASYNC110 - a thread does not tell
             await anyio.sleep(0.001)
 

@@ -60,7 +60,7 @@ def deadline_passes(_: Script) -> None:
 #: What may happen on the model's side, and the cause that is recorded, unless all was over.
 MODEL_ENDS: dict[Callable[[Script], None], Cause] = {
     connection_is_lost: Cause.MODEL_UNAVAILABLE,
-    model_resets: Cause.MODEL_ERROR,
+    model_resets: Cause.MODEL_UNAVAILABLE,
     deadline_passes: Cause.DEADLINE,
 }
 

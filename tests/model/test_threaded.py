@@ -87,7 +87,7 @@ class _Counted:
 
 async def freed(admission: Admission) -> None:
     """Wait until no answer is admitted."""
-    with anyio.fail_after(PATIENCE):
+    with anyio.fail_after(PATIENCE):  # noqa: ASYNC912 - it may hold already
         while admission.admitted:  # noqa: ASYNC110 - nobody is told
             await anyio.sleep(0.001)
 

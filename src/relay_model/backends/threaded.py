@@ -124,20 +124,20 @@ def _step(generator: "Generator[Piece]") -> _Step:
     """Take a step, in a thread. Nothing that a generator raises is about the event loop."""
     try:
         return _Step(next(generator, None))
-    except BaseException as error:  # noqa: BLE001 - raised to the reader
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - in a thread; raised to the reader
         if isinstance(error, Exception) and not isinstance(error, StopAsyncIteration):
-            return _Step(error=error)
+            return _Step(error=error)  # noqa: ASYNC104 - in a thread
         # SystemExit would end the service, and StopAsyncIteration would look like a whole answer.
         wrapped = RuntimeError(f"a generator raised {type(error).__name__}")
         wrapped.__cause__ = error
-        return _Step(error=wrapped)
+        return _Step(error=wrapped)  # noqa: ASYNC104 - in a thread
 
 
 def _close(generator: "Generator[Piece]") -> BaseException | None:
     try:
         generator.close()
-    except BaseException as error:  # noqa: BLE001 - logged; the caller has left
-        return error
+    except BaseException as error:  # noqa: ASYNC103, BLE001 - in a thread; logged
+        return error  # noqa: ASYNC104 - in a thread
     return None
 
 

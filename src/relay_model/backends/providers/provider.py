@@ -283,7 +283,7 @@ class _Answer(Generic[EventT]):
     async def _read_trailer(self) -> None:
         """Read to the end of the response, or to a piece if the provider goes on after all."""
         # The answer is complete, so nothing that happens here can make it fail.
-        with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):
+        with anyio.move_on_after(_TRAILER_SECONDS), suppress(Exception):  # noqa: ASYNC912 - a piece may be there
             while not self._pieces and (event := await self._event()) is not None:
                 self._read(event)
 
