@@ -40,6 +40,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "ToolChoice",
+    "check_size",
     "read_conversation",
 ]
 
@@ -198,6 +199,11 @@ class Conversation(NamedTuple):
         """The text of the last message, for a backend that knows no conversations."""
         return self.messages[-1].text
 
+    @property
+    def size(self) -> int:
+        """Bytes of all parts of the messages: their text in UTF-8, and their images."""
+        return sum(_size_of(part) for message in self.messages for part in message.parts)
+
 
 # -- reading and checking --------------------------------------------------------------------------
 
@@ -240,6 +246,23 @@ def read_conversation(request: "GenerateRequest") -> Conversation:
         _response_format(request.response_format),
         caller=request.caller,
     )
+
+
+def check_size(conversation: Conversation, max_bytes: int) -> None:
+    """Refuse a conversation that is too large.
+
+    Raises:
+        BackendError: INVALID_ARGUMENT, it has more than ``max_bytes`` bytes of text and images.
+
+    """
+    if (size := conversation.size) > max_bytes:
+        message = f"The prompt has {size} bytes, and {max_bytes} is the most."
+        raise BackendError(Status.INVALID_ARGUMENT, message, field="prompt")
+
+
+def _size_of(part: Part) -> int:
+    values = [value for value in part if value is not None]
+    return sum(len(v) if isinstance(v, bytes) or v.isascii() else len(v.encode()) for v in values)
 
 
 def _refused(name: str, reason: str) -> BackendError:

@@ -21,7 +21,7 @@ from relay_common.shared_text import traceback_without_prompt, without_prompt
 from relay_model.accounting import Metrics, RequestLog
 from relay_model.admission import Admission
 from relay_model.backends.protocol import Lingering
-from relay_model.conversation import Conversation, read_conversation
+from relay_model.conversation import Conversation, check_size, read_conversation
 from relay_model.errors import BackendError
 from relay_model.pieces import Reasoning, Refusal, ToolCallDelta
 from relay_proto import ai as proto
@@ -59,16 +59,22 @@ class AiService(AiServiceBase):
     """Answers ``Generate`` with what a backend gives."""
 
     def __init__(
-        self, backend: "Backend | None" = None, admission: Admission | None = None
+        self,
+        backend: "Backend | None" = None,
+        admission: Admission | None = None,
+        *,
+        max_prompt_bytes: int = 2**20,
     ) -> None:
         """Answer with an open backend; without one, refuse prompts until :meth:`begin`.
 
         Args:
             backend: answers prompts.
             admission: limits the prompts that are answered at a time; without it, the defaults.
+            max_prompt_bytes: bytes of text and images that a request may have at most.
 
         """
         self._backend = backend
+        self._max_prompt_bytes = max_prompt_bytes
         self._admission = admission or Admission()
         self._stopped_from = math.inf
         self.metrics = Metrics(self._admission)
@@ -118,6 +124,7 @@ class AiService(AiServiceBase):
         cause, status = "model_error", Status.INTERNAL
         try:
             conversation = read_conversation(request)
+            check_size(conversation, self._max_prompt_bytes)
             backend = self._ready_for(conversation)
             async with self._admission.admit() as place:
                 log.admitted()

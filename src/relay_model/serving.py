@@ -22,9 +22,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import anyio
+from grpclib.encoding.proto import ProtoStatusDetailsCodec
 from grpclib.events import RecvRequest, listen
 from structlog.stdlib import get_logger
 
+from grpclib_anyio.betterproto import BoundedCodec
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.health import Health, ServingStatus
 from grpclib_anyio.server import Server
@@ -56,6 +58,15 @@ _PING_INTERVAL = 15.0
 # requests that are being refused. A client at the limit would queue requests where we cannot see
 # them.
 _SPARE_STREAMS = 1000
+
+# Bytes of a request besides its text and images: schemas of tools, names, and protobuf's own.
+_REST = 2**19
+
+# Messages, parts, tools and stop texts of a request. One takes two bytes to send, and 4 µs to read.
+_MAX_ITEMS = 10_000
+
+# Bytes of all requests together, of which one gateway may hold half.
+_MAX_HELD = 2**28
 
 _log = get_logger(__name__)
 
@@ -99,9 +110,18 @@ class _Parts:
         self._settings = settings
         self._drain = drain
         self._started = started
-        self._service = AiService(None, Admission(settings.max_concurrent, settings.max_queued))
+        self._service = AiService(
+            None,
+            Admission(settings.max_concurrent, settings.max_queued),
+            max_prompt_bytes=settings.max_prompt_bytes,
+        )
         self._health = Health(dict.fromkeys(("", _SERVICE), ServingStatus.NOT_SERVING))
-        self._server = Server([self._service, self._health], config=_configuration(settings))
+        self._server = Server(
+            [self._service, self._health],
+            codec=BoundedCodec(max_items=_MAX_ITEMS),
+            status_details_codec=ProtoStatusDetailsCodec(),
+            config=_configuration(settings),
+        )
         listen(self._server, RecvRequest, _bind_trace)
         self._body = anyio.CancelScope(shield=True)
         self._backend_needed = anyio.CancelScope(shield=True)
@@ -176,7 +196,12 @@ class _Parts:
 def _configuration(settings: "ModelSettings") -> Configuration:
     streams = settings.max_concurrent + settings.max_queued + _SPARE_STREAMS
     return Configuration(
-        http2_min_recv_ping_interval_without_data=_PING_INTERVAL, max_concurrent_streams=streams
+        http2_min_recv_ping_interval_without_data=_PING_INTERVAL,
+        max_concurrent_streams=streams,
+        max_message_size=settings.max_prompt_bytes + _REST,
+        max_held_size=_MAX_HELD,
+        accepts_compression=settings.accept_compression,
+        max_connection_idle=settings.idle_seconds,
     )
 
 

@@ -37,6 +37,21 @@ class _ServerSettings(LogSettings):
         le=LAST_PORT,
         description="port for Prometheus, on the same address; 0 takes any free one",
     )
+    max_prompt_bytes: int = Field(
+        default=2**20,
+        ge=1,
+        le=2**26,
+        description="bytes of text and images that a request may have at most",
+    )
+    accept_compression: bool = Field(
+        default=False, description="read requests that are compressed with gzip"
+    )
+    idle_seconds: float = Field(
+        default=3600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after which a connection without requests is closed",
+    )
     drain_seconds: float = Field(
         default=10.0,
         ge=0,

@@ -19,13 +19,23 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.client import Channel
+from grpclib_anyio.config import Configuration
 from grpclib_anyio.health import HealthCheckRequest, HealthCheckResponse, ServingStatus
 from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_model import serving
 from relay_model.conversation import Conversation
 from relay_model.serving import serve
 from relay_model.settings import ModelSettings
-from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
+from relay_proto.ai import (
+    AiServiceStub,
+    GenerateRequest,
+    GenerateResponse,
+    Image,
+    Message,
+    Parameters,
+    Part,
+    Role,
+)
 from tests.support.scripted_backend import ScriptedBackend
 
 pytestmark = pytest.mark.anyio
@@ -351,3 +361,113 @@ async def test_a_port_for_metrics_that_is_in_use_is_named() -> None:
         with pytest.raises(StartupError) as raised:
             await serve(settings(metrics_port=port))
     assert str(raised.value) == f"cannot listen on 127.0.0.1:{port}: address already in use"
+
+
+# -- what a request may cost ----------------------------------------------------------------------
+
+
+async def answered(channel: Channel, request: GenerateRequest) -> None:
+    """Ask, and see that the answer is whole."""
+    done = [response.done async for response in AiServiceStub(channel).generate(request)]
+    assert done[-1]
+
+
+async def refusal_of(
+    request: GenerateRequest, config: Configuration | None = None, **values: Any
+) -> GRPCError:
+    """Serve with these settings, and return what the service says to a request."""
+    refusals: list[GRPCError] = []
+    async with anyio.create_task_group() as tasks:
+        ((host, port),) = await tasks.start(partial(serve, settings(**values)))
+        async with Channel(host, port, config=config) as channel:
+            stub = AiServiceStub(channel)
+            try:
+                async for _ in stub.generate(request):
+                    pass
+            except GRPCError as error:
+                refusals.append(error)
+        async with Channel(host, port) as channel:
+            await answered(channel, GenerateRequest(prompt="x"))
+        tasks.cancel_scope.cancel()
+    return refusals[0]
+
+
+def user(*parts: Part) -> Message:
+    return Message(role=cast("Any", Role.USER), parts=list(parts))
+
+
+TOO_LARGE = {
+    "prompt": GenerateRequest(prompt="x" * 101),
+    "not ASCII": GenerateRequest(prompt="é" * 50 + "x"),
+    "several messages": GenerateRequest(
+        messages=[user(Part(text="x" * 60)), user(Part(text="y" * 41))]
+    ),
+    "an image": GenerateRequest(
+        messages=[user(Part(image=Image(data=bytes(92), media_type="image/png")))]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TOO_LARGE)
+async def test_a_prompt_that_is_too_large_is_refused_with_both_numbers(kind: str) -> None:
+    error = await refusal_of(TOO_LARGE[kind], max_prompt_bytes=100)
+    assert error.status is Status.INVALID_ARGUMENT
+    assert error.message == "The prompt has 101 bytes, and 100 is the most."
+
+
+async def test_a_prompt_of_just_that_size_is_answered() -> None:
+    async with anyio.create_task_group() as tasks:
+        ((host, port),) = await tasks.start(partial(serve, settings(max_prompt_bytes=100)))
+        async with Channel(host, port) as channel:
+            request = GenerateRequest(prompt="x" * 100)
+            await answered(channel, request)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_message_that_is_much_too_large_is_not_read() -> None:
+    error = await refusal_of(GenerateRequest(prompt="x" * 600_000), max_prompt_bytes=100)
+    assert error.status is Status.RESOURCE_EXHAUSTED
+    assert error.message == f"Message of 600004 bytes is larger than the limit of {100 + 2**19}"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GenerateRequest(messages=[Message()] * 10_001),
+        GenerateRequest(messages=[user(*[Part()] * 5_000)] * 2),
+        GenerateRequest(prompt="x", parameters=Parameters(stop=[""] * 10_001)),
+    ],
+    ids=["messages", "parts", "stops"],
+)
+async def test_a_request_of_very_many_items_is_not_read(request_: GenerateRequest) -> None:
+    """Two bytes may stand for a message, and a mebibyte of them held the event loop for 2 s."""
+    error = await refusal_of(request_)
+    assert error.status is Status.RESOURCE_EXHAUSTED
+    assert error.message == "The message holds more than 10000 items"
+
+
+async def test_a_compressed_request_is_refused() -> None:
+    error = await refusal_of(GenerateRequest(prompt="x" * 1000), Configuration(compression="gzip"))
+    assert error.status is Status.UNIMPLEMENTED
+    assert error.message == "Compression 'gzip' is not supported"
+
+
+async def test_a_compressed_request_is_read_if_that_is_asked_for() -> None:
+    async with anyio.create_task_group() as tasks:
+        ((host, port),) = await tasks.start(partial(serve, settings(accept_compression=True)))
+        async with Channel(host, port, config=Configuration(compression="gzip")) as channel:
+            request = GenerateRequest(prompt="x" * 1000)
+            await answered(channel, request)
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_connection_without_requests_is_closed_and_the_next_request_opens_another() -> None:
+    async with anyio.create_task_group() as tasks:
+        ((host, port),) = await tasks.start(partial(serve, settings(idle_seconds=0.01)))
+        async with Channel(host, port) as channel:
+            for _ in range(2):
+                await answered(channel, GenerateRequest(prompt="x"))
+                connections = channel._connector.connections  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - nothing else tells
+                for connection in connections:
+                    await connection.wait_closed()
+        tasks.cancel_scope.cancel()

@@ -7,9 +7,12 @@ from typing import Any, cast
 import betterproto
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grpclib_anyio.betterproto.bounded_codec import BoundedCodec
 from grpclib_anyio.betterproto.codec import CompiledCodec
 from harness.ai import GenerateRequest, GenerateResponse
 
@@ -253,3 +256,51 @@ def test_messages_of_google_protobuf_are_left_to_it() -> None:
 def test_a_message_of_another_type_is_refused() -> None:
     with pytest.raises(TypeError, match="must be of type"):
         CompiledCodec().encode(GenerateRequest(), GenerateResponse)
+
+
+# -- how much a message may hold ------------------------------------------------------------------
+
+
+def _list_of(python_type: type) -> Any:
+    return list[python_type]  # type: ignore[valid-type]
+
+
+_Leaf = _message_type([(_list_of(str), betterproto.string_field(1), st.none())], [1])
+_Tree = _message_type(
+    [
+        (_Leaf, betterproto.message_field(1), st.none()),
+        (_list_of(_Leaf), betterproto.message_field(2), st.none()),
+        (_list_of(str), betterproto.string_field(3), st.none()),
+        (_list_of(int), betterproto.int32_field(4), st.none()),
+    ],
+    [1, 2, 3, 4],
+)
+
+
+#: Eleven items each, of two bytes and more.
+MANY = {
+    "messages": b"\x12\x00" * 11,
+    "one message, again and again": b"\x0a\x00" * 11,
+    "texts": b"\x1a\x00" * 11,
+    "texts of messages": (b"\x12\x0a" + b"\x0a\x00" * 5) * 2,
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_a_message_of_more_items_than_allowed_is_refused(kind: str) -> None:
+    data = MANY[kind]
+    BoundedCodec(max_items=12).decode(data, _Tree)
+    bounded = BoundedCodec(max_items=10)
+    for _ in range(2):  # the count begins again with each message
+        with pytest.raises(GRPCError) as raised:
+            bounded.decode(data, _Tree)
+        assert raised.value.status is Status.RESOURCE_EXHAUSTED
+        assert bounded.decode(b"\x12\x00" * 10, _Tree).f2 == [_Leaf()] * 10
+
+
+def test_without_a_bound_a_message_may_hold_any_number() -> None:
+    assert len(CompiledCodec().decode(b"\x12\x00" * 20_000, _Tree).f2) == 20_000
+
+
+def test_packed_values_are_no_items() -> None:
+    assert len(BoundedCodec(max_items=10).decode(b"\x22\x0b" + bytes(11), _Tree).f4) == 11

@@ -487,3 +487,54 @@ async def test_response_without_messages_has_no_encoding() -> None:
         fields = fields_of(await peer.expect(ResponseReceived))
     assert fields["grpc-status"] == str(Status.ABORTED.value)
     assert "grpc-encoding" not in fields
+
+
+# -- a side that accepts none ---------------------------------------------------------------------
+
+PLAIN_ONLY = Configuration(accepts_compression=False)
+IDENTITY = "identity"
+
+
+@pytest.mark.anyio
+async def test_a_server_that_accepts_no_compression_says_what_it_accepts() -> None:
+    """UNIMPLEMENTED, and the encodings that would do (gRPC's compression document)."""
+    async with served(config=PLAIN_ONLY, both=echo) as peer:
+        await peer.request(BOTH, end=False, extra=(ENCODING,))
+        fields = fields_of(await peer.expect(ResponseReceived))
+        assert fields["grpc-status"] == "12"
+        assert fields["grpc-accept-encoding"] == IDENTITY
+        stream_id = await peer.request(BOTH, b"plain", extra=(("grpc-encoding", IDENTITY),))
+        fields = fields_of(await peer.expect(ResponseReceived))
+        assert fields["grpc-accept-encoding"] == IDENTITY
+        await peer.expect(StreamEnded)
+        assert peer.data(stream_id) == framed(b"plain")
+
+
+@pytest.mark.trio
+async def test_a_message_that_says_it_is_compressed_is_not_inflated_there() -> None:
+    """Also where a second header hides the first."""
+    hidden = (ENCODING, ("grpc-encoding", IDENTITY))
+    async with served(config=PLAIN_ONLY, both=echo) as peer:
+        for extra in ((), hidden):
+            stream_id = await peer.request(BOTH, end=False, extra=extra)
+            peer.queue_data(stream_id, packed(LONG), end=True)
+            await peer.flush()
+            fields = fields_of(await peer.expect(ResponseReceived))
+            assert fields["grpc-status"] == "13"
+
+
+@pytest.mark.anyio
+async def test_a_client_that_accepts_no_compression_says_so() -> None:
+    network = Network()
+    async with channel_to(network, PLAIN_ONLY) as channel:
+        call = Call(channel)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call.run)
+            await anyio.wait_all_tasks_blocked()
+            request = await network.peer.expect(RequestReceived)
+            assert fields_of(request)["grpc-accept-encoding"] == IDENTITY
+            network.peer.queue_headers(request.stream_id, ENCODING)
+            network.peer.queue_data(request.stream_id, packed(LONG))
+            await network.peer.flush()
+        assert call.status is Status.INTERNAL
+        await completes(network, channel)

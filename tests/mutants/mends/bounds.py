@@ -15,9 +15,14 @@ _COUNTED = f"{_TRANSPORT}_stream/counted_stream.py"
 _BUDGET = f"{_TRANSPORT}_base/memory_budget.py"
 _DECODER = f"{_TRANSPORT}_fast/hpack_cache.py"
 
-_FLOODS = "packages/grpclib-anyio/tests/test_flood_limits.py::"
-_MEMORY = "packages/grpclib-anyio/tests/test_memory_budget.py::"
-_BOUNDS = "packages/grpclib-anyio/tests/test_bounds.py::"
+_CODEC = f"{_TRANSPORT}betterproto/bounded_codec.py"
+
+_TESTS = "packages/grpclib-anyio/tests/"
+_FLOODS = f"{_TESTS}test_flood_limits.py::"
+_MEMORY = f"{_TESTS}test_memory_budget.py::"
+_BOUNDS = f"{_TESTS}test_bounds.py::"
+_COMPRESSION = f"{_TESTS}test_compression.py::"
+_SERVING = "tests/model/test_serving.py::"
 
 MUTANTS = [
     Mutant(
@@ -218,6 +223,54 @@ MUTANTS = [
         right="return max(0, shared, _GUARANTEED - self._used)",
         wrong="return max(0, shared)",
         tests=(f"{_MEMORY}test_each_connection_has_a_little_in_any_case",),
+    ),
+    Mutant(
+        0,
+        "a server that accepts no compression reads it",
+        _SERVER_CALL,
+        right="        if not is_accepted(encoding, self._services.accept_encoding):\n",
+        wrong='        if encoding not in {"identity", "gzip"}:\n',
+        tests=(f"{_COMPRESSION}test_a_server_that_accepts_no_compression_says_what_it_accepts",),
+    ),
+    Mutant(
+        0,
+        "a header that is hidden by another lets messages be inflated",
+        f"{_TRANSPORT}_stream/stream.py",
+        right="if ENCODING in headers and self._accepts_compression:",
+        wrong="if ENCODING in headers:",
+        tests=(f"{_COMPRESSION}test_a_message_that_says_it_is_compressed_is_not_inflated_there",),
+    ),
+    Mutant(
+        0,
+        "a prompt of any size is answered",
+        "src/relay_model/service.py",
+        right="            check_size(conversation, self._max_prompt_bytes)\n",
+        wrong="",
+        tests=(f"{_SERVING}test_a_prompt_that_is_too_large_is_refused_with_both_numbers",),
+    ),
+    Mutant(
+        0,
+        "a prompt is measured in characters",
+        "src/relay_model/conversation.py",
+        right="len(v) if isinstance(v, bytes) or v.isascii() else len(v.encode())",
+        wrong="len(v)",
+        tests=(f"{_SERVING}test_a_prompt_that_is_too_large_is_refused_with_both_numbers",),
+    ),
+    Mutant(
+        0,
+        "the items of messages within messages do not count",
+        _CODEC,
+        right="if decoder.is_appended or is_message:",
+        wrong="if is_message and not decoder.is_appended:",
+        tests=(f"{_TESTS}test_codec.py::test_a_message_of_more_items_than_allowed_is_refused",),
+    ),
+    Mutant(
+        0,
+        "the items of all messages are added up",
+        _CODEC,
+        right="        self._items = 0\n        return super()",
+        wrong="        return super()",
+        tests=(f"{_TESTS}test_codec.py::test_a_message_of_more_items_than_allowed_is_refused",),
     ),
     Mutant(
         0,

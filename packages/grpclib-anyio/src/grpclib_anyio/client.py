@@ -38,6 +38,7 @@ from grpclib_anyio._channel.connector import Connector
 from grpclib_anyio._connection.connection import ConnectionStatistics
 from grpclib_anyio._generated import choose_codecs, complete_stubs
 from grpclib_anyio._grpclib import warn_of_loop
+from grpclib_anyio._stream.compression import accept_encoding
 
 if TYPE_CHECKING:
     # What generated stubs and grpclib's method classes say that they take.
@@ -131,6 +132,7 @@ class Channel(_GrpclibChannel):
             status_details_codec,
             self.__dispatch__,
             compresses=settings.compression is not None,
+            accept_encoding=accept_encoding(gzip=settings.accepts_compression),
         )
 
     async def __aenter__(self) -> Self:

@@ -49,6 +49,7 @@ from grpclib_anyio._listen import (
     bound_address,
     listen,
 )
+from grpclib_anyio._stream.compression import accept_encoding
 from grpclib_anyio._stream.stream import MessageStream
 
 __all__ = [
@@ -118,6 +119,7 @@ class Server(NotStarted):
             status_details_codec,
             self.__dispatch__,
             compresses=self._config.compression is not None,
+            accept_encoding=accept_encoding(gzip=self._config.accepts_compression),
         )
 
     async def serve(

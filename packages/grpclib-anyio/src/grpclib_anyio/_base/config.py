@@ -141,10 +141,13 @@ class Configuration(GrpclibConfiguration):
     #: ``received_frames``. Nothing else depends on it.
     reads_data_past_h2: bool = True
     #: How messages are compressed: not at all, or those that gzip makes smaller. A server does it
-    #: only for clients that accept it. What the peer compresses is read in either case.
+    #: only for clients that accept it.
     compression: Literal["gzip"] | None = field(
         default=None, metadata={"validate": _check_compression}
     )
+    #: What the peer compresses is read. Without it the peer is told so. A call that is compressed
+    #: all the same ends with UNIMPLEMENTED at a server, and with INTERNAL at a client.
+    accepts_compression: bool = True
     #: Until a new connection is ready for use: TCP, TLS, the peer's SETTINGS. A server closes one
     #: that is not.
     connect_timeout: float = 20.0

@@ -43,7 +43,7 @@ from grpclib_anyio._call.response import ResponseStatus, check_headers, read_met
 from grpclib_anyio._call.retry import Retry
 from grpclib_anyio._channel.connector import Connector
 from grpclib_anyio._connection.connection import Connection
-from grpclib_anyio._stream.compression import ACCEPT_ENCODING, ENCODING
+from grpclib_anyio._stream.compression import ENCODING
 from grpclib_anyio._stream.stream import MessageStream
 
 if TYPE_CHECKING:
@@ -67,6 +67,8 @@ class Client:
     dispatch: _DispatchChannelEvents
     #: Requests are compressed.
     compresses: bool
+    #: The header that says how responses may be compressed.
+    accept_encoding: tuple[str, str]
 
 
 class _Until:
@@ -232,7 +234,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
         # gRPC PROTOCOL-HTTP2, Responses: a status counts in the block that ends the stream.
         is_trailers_only = self._stream.trailers is headers and "grpc-status" in fields
         if not is_trailers_only:
-            check_headers(fields, self._codec)
+            check_headers(fields, self._codec, self._client.accept_encoding)
         # A trailers-only response holds its metadata in the trailers alone.
         own = [] if is_trailers_only else headers
         (self.initial_metadata,) = await self._dispatch.recv_initial_metadata(read_metadata(own))
@@ -315,7 +317,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             ("te", "trailers"),
             ("content-type", kind),
             *([ENCODING] if self._client.compresses else ()),
-            ACCEPT_ENCODING,
+            self._client.accept_encoding,
             ("user-agent", USER_AGENT),
             *encode_metadata(metadata),
         ]
@@ -434,6 +436,8 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
     def _decode_message(self, data: bytes) -> _RecvType:
         try:
             return cast("_RecvType", self._codec.decode(data, self._recv_type))
+        except GRPCError:  # the codec says what is wrong
+            raise
         except Exception as error:
             raise GRPCError(Status.INTERNAL, "The peer sent a malformed message") from error
 

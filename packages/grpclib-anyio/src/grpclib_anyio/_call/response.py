@@ -8,7 +8,7 @@ from grpclib.metadata import decode_bin_value, decode_grpc_message
 
 from grpclib_anyio._base.errors import GRPCError, TerminatedError, http_status_error
 from grpclib_anyio._base.headers import Headers, Metadata, decode_metadata, is_content_type, quote
-from grpclib_anyio._stream.compression import is_known
+from grpclib_anyio._stream.compression import is_accepted
 
 __all__ = ["ResponseStatus", "check_headers", "read_metadata", "read_status"]
 
@@ -18,15 +18,18 @@ ResponseStatus = tuple[Status, str | None, Any]
 _STATUSES = {str(status.value): status for status in Status}
 
 
-def check_headers(fields: dict[str, str], codec: CodecBase) -> None:
-    """Raise ``GRPCError`` unless they are those of a gRPC response that we can read."""
+def check_headers(fields: dict[str, str], codec: CodecBase, accepted: tuple[str, str]) -> None:
+    """Raise ``GRPCError`` unless they are those of a gRPC response that we can read.
+
+    ``accepted`` is the header that has said how it may be compressed.
+    """
     if fields[":status"] != "200":
         raise http_status_error(fields[":status"])
     kind = fields.get("content-type", "")
     if not is_content_type(kind, codec):
         raise GRPCError(Status.UNKNOWN, f"The peer answered with content type {quote(kind)}")
     encoding = fields.get("grpc-encoding", "identity")
-    if not is_known(encoding):
+    if not is_accepted(encoding, accepted):
         raise GRPCError(Status.INTERNAL, f"The peer compresses with {quote(encoding)}, not offered")
 
 

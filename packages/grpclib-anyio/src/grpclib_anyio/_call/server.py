@@ -52,7 +52,7 @@ from grpclib_anyio._base.headers import (
     quote,
 )
 from grpclib_anyio._base.peer import Peer
-from grpclib_anyio._stream.compression import ACCEPT_ENCODING, ENCODING, accepts_gzip, is_known
+from grpclib_anyio._stream.compression import ENCODING, accepts_gzip, is_accepted
 from grpclib_anyio._stream.stream import MessageStream
 
 __all__ = ["Method", "Services", "Stream", "current_call", "request_handler"]
@@ -110,6 +110,8 @@ class Services:
     dispatch: _DispatchServerEvents
     #: Responses are compressed where the client accepts it.
     compresses: bool
+    #: The header that says how requests may be compressed.
+    accept_encoding: tuple[str, str]
 
 
 class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
@@ -319,6 +321,8 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
     def _decode(self, data: bytes) -> Any:
         try:
             return self._services.codec.decode(data, self._recv_type)
+        except GRPCError:  # the codec says what is wrong
+            raise
         except Exception as error:
             raise GRPCError(Status.INTERNAL, "Malformed message") from error
 
@@ -333,7 +337,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
 
     def _response_headers(self) -> Headers:
         kind = content_type(self._services.codec)
-        return [(":status", "200"), ("content-type", kind), ACCEPT_ENCODING]
+        return [(":status", "200"), ("content-type", kind), self._services.accept_encoding]
 
     def _status_headers(self, status: Status, message: str | None, details: Any) -> Headers:
         headers = [] if self._headers_sent else self._response_headers()
@@ -429,12 +433,12 @@ class _Call:
         if method is None:
             return _trailers_only("200", Status.UNIMPLEMENTED, "Method not found")
         encoding = fields.get("grpc-encoding", "identity")
-        if not is_known(encoding):
+        if not is_accepted(encoding, self._services.accept_encoding):
             refusal = f"Compression {quote(encoding)} is not supported"
             # gRPC compression document, "Compression Method Asymmetry": say what would be.
             return [
                 *_trailers_only("200", Status.UNIMPLEMENTED, refusal),
-                ACCEPT_ENCODING,
+                self._services.accept_encoding,
             ]
         return None
 

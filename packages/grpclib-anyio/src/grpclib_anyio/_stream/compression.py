@@ -10,8 +10,8 @@ it does not::
     01 <length> <gzip>      deflate(message)
     00 <length> <message>   deflate(message) is None
 
-An encoding that the server does not know ends the call with UNIMPLEMENTED, one that the client did
-not offer with INTERNAL.
+An encoding that the server does not accept ends the call with UNIMPLEMENTED, one that the client
+did not offer with INTERNAL. A side need not accept gzip: ``Configuration.accepts_compression``.
 
 To compress and to inflate is computation, and the event loop waits for it: a few hundredths of a
 second for a message of 4 MiB, which is all that ``max_message_size`` lets a message inflate to by
@@ -27,20 +27,18 @@ from grpclib.const import Status
 from grpclib_anyio._base.errors import GRPCError
 
 __all__ = [
-    "ACCEPT_ENCODING",
     "ENCODING",
     "Compressed",
+    "accept_encoding",
     "accepts_gzip",
     "deflate",
     "inflate",
-    "is_known",
+    "is_accepted",
 ]
 
 _IDENTITY = "identity"
 _GZIP = "gzip"
 
-#: In this header, each side says what it can read.
-ACCEPT_ENCODING: Final = ("grpc-accept-encoding", f"{_IDENTITY},{_GZIP}")
 #: The header of a side that compresses.
 ENCODING: Final = ("grpc-encoding", _GZIP)
 
@@ -56,9 +54,14 @@ class Compressed(bytes):
     __slots__ = ()
 
 
-def is_known(encoding: str) -> bool:
-    """Return whether messages in ``encoding``, the value of ``grpc-encoding``, can be read."""
-    return encoding in {_IDENTITY, _GZIP}
+def accept_encoding(*, gzip: bool) -> tuple[str, str]:
+    """Return the header in which a side says what it reads."""
+    return "grpc-accept-encoding", f"{_IDENTITY},{_GZIP}" if gzip else _IDENTITY
+
+
+def is_accepted(encoding: str, accepted: tuple[str, str]) -> bool:
+    """Return whether ``encoding``, which ``grpc-encoding`` says, is in our header ``accepted``."""
+    return encoding in accepted[1].split(",")
 
 
 def accepts_gzip(accepted: str) -> bool:

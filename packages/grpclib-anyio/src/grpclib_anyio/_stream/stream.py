@@ -106,6 +106,7 @@ class MessageStream:
         self._refusal: GRPCError | None = None
         self._window = ReceiveWindow(config.http2_stream_window_size)
         self._max_message_size = config.max_message_size
+        self._accepts_compression = config.accepts_compression
         self._max_outbox_size = config.max_outbox_size
         self._received = Notify()
         self._sent = Notify()
@@ -278,7 +279,7 @@ class MessageStream:
     def headers_received(self, headers: Headers) -> None:
         """Take the peer's first HEADERS."""
         self.headers = headers
-        if ENCODING in headers:
+        if ENCODING in headers and self._accepts_compression:
             self._inbox.max_flag = COMPRESSED
         self._received.notify()
 

@@ -29,13 +29,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from grpclib_anyio.betterproto.bounded_codec import BoundedCodec
     from grpclib_anyio.betterproto.codec import CompiledCodec
     from grpclib_anyio.betterproto.messages import getter, maker
 
-__all__ = ["CompiledCodec", "getter", "maker"]
+__all__ = ["BoundedCodec", "CompiledCodec", "getter", "maker"]
 
 #: Imported when they are asked for, because the rest of this folder works without betterproto.
-_MODULES = {"CompiledCodec": "codec", "getter": "messages", "maker": "messages"}
+_MODULES = {
+    "BoundedCodec": "bounded_codec",
+    "CompiledCodec": "codec",
+    "getter": "messages",
+    "maker": "messages",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,7 @@ from grpclib.encoding.proto import ProtoCodec
 
 from grpclib_anyio.betterproto.messages import blank, message_of
 
-__all__ = ["CompiledCodec"]
+__all__ = ["CompiledCodec", "Table"]
 
 #: Protocol Buffers, "Encoding": how a value is delimited.
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
@@ -174,7 +174,7 @@ class _Encoder(NamedTuple):
     encode: Callable[[Any], bytes]
 
 
-class _Table:
+class Table:
     """The fields of one message class."""
 
     def __init__(self, message_type: type[Message]) -> None:
@@ -184,6 +184,7 @@ class _Table:
         self.blank = blank(message_type) | {"_serialized_on_wire": True}
 
     def decode(self, data: bytes) -> Message:
+        """Return the message that ``data`` holds; raises one of ``_ODD`` if it is not plain."""
         values = self.blank.copy()
         position, end = 0, len(data)
         while position < end:
@@ -231,6 +232,7 @@ class _Table:
         return message
 
     def encode(self, message: Message) -> bytes:
+        """Return a message's bytes; raises one of ``_ODD`` if it is not plain."""
         values = object.__getattribute__(message, "__dict__")
         encoded = b""
         for name, python_type, unset, encode in self.encoders:
@@ -307,14 +309,14 @@ def _message_field(tag: bytes, kind: _Kind) -> Callable[[Message], bytes]:
     return encode
 
 
-class _Tables(dict[type, "_Table | None"]):
+class _Tables(dict[type, "Table | None"]):
     """The tables of the classes that were used; None for a class that is left to its library."""
 
-    def __init__(self, compile_: Callable[[type], "_Table | None"]) -> None:
+    def __init__(self, compile_: Callable[[type], "Table | None"]) -> None:
         super().__init__()
         self._compile = compile_
 
-    def __missing__(self, message_type: type) -> "_Table | None":
+    def __missing__(self, message_type: type) -> "Table | None":
         table = self[message_type] = self._compile(message_type)
         return table
 
@@ -361,10 +363,10 @@ class CompiledCodec(CodecBase):
                     raise ValueError("The message is malformed") from error
         return self._general.decode(data, message_type)
 
-    def _compile(self, message_type: type) -> _Table | None:
+    def _compile(self, message_type: type) -> Table | None:
         if not issubclass(message_type, Message):
             return None
-        table = _Table(message_type)
+        table = Table(message_type)
         # betterproto has no types for a property of a class, nor another way to a description.
         description = cast("Any", message_type)._betterproto  # noqa: SLF001 - there is no other way to it
         for name, meta in description.meta_by_field_name.items():
@@ -383,7 +385,7 @@ class CompiledCodec(CodecBase):
 
     def _message_kind(self, message_type: type[Message]) -> _Kind:
         def decode(data: bytes) -> Any:
-            return self.decode(data, message_type)
+            return CompiledCodec.decode(self, data, message_type)
 
         def encode(message: Message) -> bytes:
             return _delimited(self.encode(message, message_type))
@@ -391,7 +393,7 @@ class CompiledCodec(CodecBase):
         return _Kind(_DELIMITED, message_type, decode, encode)
 
 
-def _add(table: _Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:
+def _add(table: Table, name: str, meta: Any, kind: _Kind, *, is_list: bool) -> None:
     own_tag = meta.number << 3 | kind.wire_type
     table.decoders[own_tag] = _Decoder(name, _SIZES.get(kind.wire_type), kind.decode, is_list)
     if is_list and meta.proto_type in betterproto.PACKED_TYPES:
