@@ -280,4 +280,32 @@ MUTANTS = [
         wrong="if is_indexed:",
         tests=(f"{_MEMORY}test_blocks_of_many_headers_are_not_remembered",),
     ),
+    Mutant(
+        0,
+        "trailers that were queued go by the limit of that time",
+        _SENDER,
+        right="        if self.headers_room(trailers) < 0:\n            trailers = [",
+        wrong="        if not trailers:\n            trailers = [",
+        tests=(
+            f"{_TESTS}test_peer_limits.py::test_a_list_limit_that_is_lowered_while_trailers_wait",
+        ),
+    ),
+    Mutant(
+        0,
+        "an empty frame is sent on a window below zero",
+        _SENDER,
+        right="if size < 0 or (outbox and not size):",
+        wrong="if outbox and not size:",
+        tests=(
+            f"{_TESTS}test_peer_limits.py::test_a_window_that_shrinks_below_what_has_been_sent",
+        ),
+    ),
+    Mutant(
+        0,
+        "callers that wait are not told of the peer's new limit",
+        _RECEIVER,
+        right="        self._streams.limit.admit()\n",
+        wrong="",
+        tests=(f"{_TESTS}test_peer_limits.py::test_fewer_streams_than_are_open",),
+    ),
 ]

@@ -217,10 +217,16 @@ class Sender:
         if size or ends_here:
             self._h2.send.data(stream.id, outbox.take(size), end=ends_here)
         if is_last and outbox.trailers is not None:
-            self._h2.send.headers(stream.id, outbox.trailers, end=True)
+            self._send_trailers(stream, outbox.trailers)
         self._headers_or_data_sent(stream, is_last=is_last)
         if outbox:
             self.schedule(stream)
+
+    def _send_trailers(self, stream: MessageStream, trailers: Headers) -> None:
+        # They fitted when they were queued, and the peer may have lowered its limit since then.
+        if self.headers_room(trailers) < 0:
+            trailers = [header for header in trailers if header[0] == "grpc-status"]
+        self._h2.send.headers(stream.id, trailers, end=True)
 
     def _block(self, stream: MessageStream) -> None:
         if self._h2.outbound_flow_control_window > 0:
