@@ -541,3 +541,46 @@ async def test_a_peer_that_reads_late_goes_on(autojump_clock: MockClock) -> None
             await peer.settle()
         await answers(peer)
         assert peer.goaways() == []
+
+
+def leave(_peer: ScriptedPeer, scope: anyio.CancelScope) -> None:
+    scope.cancel()
+
+
+def close(peer: ScriptedPeer, _scope: anyio.CancelScope) -> None:
+    peer.stream.close()
+
+
+def tear(peer: ScriptedPeer, _scope: anyio.CancelScope) -> None:
+    peer.stream.reset()
+
+
+def nothing(_peer: ScriptedPeer, _scope: anyio.CancelScope) -> None:
+    pass
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("event", "seconds"), [(leave, 2), (close, 0), (tear, 0), (nothing, 2)])
+async def test_everything_ends_the_wait_for_a_peer_that_does_not_read(
+    autojump_clock: MockClock,
+    event: Callable[[ScriptedPeer, anyio.CancelScope], None],
+    seconds: float,
+) -> None:
+    """A channel's reader waits for its writer, and the writer for the peer."""
+    del autojump_clock
+    network = Network(buffer_size=500, reads=False)
+    pings = frame(PING, 0, 0, b"nuisance") * 20
+    with anyio.CancelScope() as scope:
+        async with channel_to(network, SMALL_BUFFER) as channel:
+            call = Call(channel)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call.run)
+                peer, _ = await network.accept()
+                with suppress(anyio.WouldBlock):  # the channel reads no further
+                    while True:
+                        peer.stream.send_nowait(pings)
+                        await anyio.wait_all_tasks_blocked()
+                started = anyio.current_time()
+                event(peer, scope)
+    assert anyio.current_time() - started == seconds
+    assert network.streams[0].statistics().is_closed

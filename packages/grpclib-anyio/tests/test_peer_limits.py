@@ -50,7 +50,8 @@ async def echo(stream: Handling) -> None:
 
 async def announce(peer: ScriptedPeer, settings: dict[SettingCodes, int]) -> None:
     """Change settings, and take in what the other end does about it."""
-    peer.h2.update_settings({**settings})
+    changed = dict[SettingCodes | int, int](settings.items())
+    peer.h2.update_settings(changed)
     await peer.settle()
 
 

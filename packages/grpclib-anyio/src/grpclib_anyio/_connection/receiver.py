@@ -47,7 +47,7 @@ from grpclib_anyio._stream.stream import MessageStream
 __all__ = ["Receiver", "Receiving"]
 
 _TOO_MANY_PINGS = b"too_many_pings"
-#: WINDOW_UPDATE frames for each frame that we have sent; Envoy allows as many.
+#: WINDOW_UPDATE frames for each frame that we have sent, as Envoy's default.
 _UPDATES_PER_FRAME = 10
 #: A turn, in units of about 25 µs: five milliseconds.
 _COST_OF_TURN = 200
