@@ -308,4 +308,20 @@ MUTANTS = [
         wrong="",
         tests=(f"{_TESTS}test_peer_limits.py::test_fewer_streams_than_are_open",),
     ),
+    Mutant(
+        0,
+        "a TLS handshake takes as long as the client likes",
+        f"{_TRANSPORT}server.py",
+        right="            with anyio.fail_after(self._config.connect_timeout):\n",
+        wrong="            with anyio.fail_after(None):\n",
+        tests=(f"{_TESTS}test_silent_peers.py::test_a_tls_handshake_that_stalls_is_given_up",),
+    ),
+    Mutant(
+        0,
+        "a call that was reset before its turn is run",
+        _SERVER_CALL,
+        right="            if stream.error is None:\n                await _Call(",
+        wrong="            if True:\n                await _Call(",
+        tests=(f"{_FLOODS}test_a_call_that_is_reset_before_its_turn_is_not_run",),
+    ),
 ]
