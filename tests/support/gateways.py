@@ -54,8 +54,7 @@ async def application_to(
             nursery.start_soon(server.serve_connection, far)
             return wire.wrap(near)
 
-        application = create_app(
-            GatewaySettings(**{"watchdog_seconds": 0, **settings}), channel=ChannelOver(connect)
-        )
+        given: dict[str, Any] = {"watchdog_seconds": 0, **settings}
+        application = create_app(GatewaySettings(**given), channel=ChannelOver(connect))
         yield cast("Application", application)
         # No connection outlives the application: the model's side has nothing left to serve.
