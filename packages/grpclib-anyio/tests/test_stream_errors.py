@@ -419,13 +419,13 @@ async def _fails_alone(odd: Callable[[], Any]) -> None:
         peer = await service.connect()
         neighbour = await peer.request(BOTH, b"one", end=False)
         failed = await peer.request(STREAM, b"hello")
-        with anyio.fail_after(10):
+        with anyio.fail_after(10):  # noqa: ASYNC912 - it may be over
             while not peer.ends(failed):
                 await peer.pump()
         trailers = [frame for frame in peer.frames_of(failed) if isinstance(frame, HeadersFrame)]
         assert trailers
         peer.queue_data(neighbour, framed(b"two"), end=True)
-        with anyio.fail_after(10):
+        with anyio.fail_after(10):  # noqa: ASYNC912 - it may be over
             while not peer.ends(neighbour):
                 await peer.pump()
         assert peer.data(neighbour) == framed(b"one", b"two")

@@ -492,10 +492,10 @@ class _Call:
             if errors is not None:
                 self._status_of(errors)
             raise rest or group from None
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103 - not our cancellation
             if not _is_foreign(error):
                 raise
-            return self._status_of_odd(error)
+            return self._status_of_odd(error)  # noqa: ASYNC104 - not our cancellation
         return None
 
     def _status_of_odd(self, error: BaseException) -> GRPCError:

@@ -171,7 +171,7 @@ class Connection:
 
         What is queued now may be an honest burst, and the writer has not had its turn yet.
         """
-        with anyio.move_on_after(self._config.close_timeout):
+        with anyio.move_on_after(self._config.close_timeout):  # noqa: ASYNC912 - the writer may have had its turn
             while self._h2.queued > self._config.max_write_buffer_size:
                 await self._sender.wait_taken()
             return

@@ -73,7 +73,7 @@ class Lifetime:
 
         So a client that says nothing is let go.
         """
-        with anyio.move_on_after(self._config.connect_timeout):
+        with anyio.move_on_after(self._config.connect_timeout):  # noqa: ASYNC912 - it may be ready
             try:
                 await self._connection.wait_ready()
             except TerminatedError:
