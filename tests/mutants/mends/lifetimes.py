@@ -18,8 +18,8 @@ MUTANTS = [
         0,
         "a client that says nothing is kept",
         _DRAIN,
-        right="        with anyio.move_on_after(self._config.connect_timeout):\n",
-        wrong="        with anyio.CancelScope():\n",
+        right="        with anyio.move_on_after(self._config.connect_timeout):",
+        wrong="        with anyio.CancelScope():",
         tests=(f"{_TEST}test_a_client_that_does_not_begin_is_let_go",),
     ),
     Mutant(
