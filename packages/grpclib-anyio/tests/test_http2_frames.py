@@ -12,6 +12,7 @@ which is compared cell by cell. This writes the page's tables again::
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from enum import Enum
 from sys import maxsize
 
@@ -20,6 +21,7 @@ import pytest
 import trio
 import trio.testing
 from grpclib.const import Cardinality
+from h2.errors import ErrorCodes
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, PingFrame
 
 from grpclib_anyio._base.config import Configuration
@@ -29,11 +31,13 @@ from grpclib_anyio.testing import FrameParser, MemoryStream
 from harness import h2_page
 from harness.h2_cases import (
     NEIGHBOUR,
+    NOTHING,
     Case,
     Outcome,
     Requests,
     Responses,
     Side,
+    State,
     Then,
     client_cases,
     frame,
@@ -271,6 +275,27 @@ async def test_frame_is_answered_as_rfc_9113_asks(
             seen = {way: await _seen(case, way) for way in Way}
             assert set(seen.values()) <= case.allowed, case.id
             assert len(set(seen.values())) == 1, case.id
+
+
+#: Headers of the static table, more than 64 KiB of them when they are decoded.
+_OVERSIZED = frame(1, 5, 0, b"\x90" * 1_200)
+_TOO_MUCH = Outcome("stream", ErrorCodes.ENHANCE_YOUR_CALM)
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("state", State)
+async def test_header_list_that_is_too_large_ends_its_stream(side: Side, state: State) -> None:
+    """Where headers may come. Elsewhere they are as wrong as smaller ones are."""
+    for case in CASES:
+        if (case.side, case.state, case.name) == (side, state, "HEADERS"):
+            data = _OVERSIZED[:5] + case.stream_id.to_bytes(4) + _OVERSIZED[9:]
+            too_large = replace(case, data=data)
+            allowed = {_TOO_MUCH} if NOTHING in case.allowed else case.allowed
+            if state is State.CLOSED_BY_US:
+                allowed = case.allowed
+            for way in Way:
+                assert await _seen(too_large, way) in allowed, way
 
 
 @pytest.mark.trio

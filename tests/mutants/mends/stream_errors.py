@@ -90,7 +90,7 @@ flow_control_len)
         0,
         "an odd error of a handler ends all calls",
         _SERVER_CALL,
-        right="            if not _is_foreign(error):\n                raise\n",
+        right="            if _is_exit(error) or is_cancelled():\n                raise\n",
         wrong="            raise\n",
         tests=(
             f"{_TEST}test_a_cancellation_that_nobody_asked_for_is_its_calls_alone",

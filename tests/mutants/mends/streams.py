@@ -7,10 +7,17 @@ __all__ = ["MUTANTS"]
 _TRANSPORT = "packages/grpclib-anyio/src/grpclib_anyio/"
 _HTTP2 = f"{_TRANSPORT}_connection/http2.py"
 _FRAME_ERRORS = f"{_TRANSPORT}_connection/frame_errors.py"
+_STREAM_ERRORS = f"{_TRANSPORT}_connection/stream_errors.py"
+_SERVER_CALL = f"{_TRANSPORT}_call/server.py"
 
 _TEST_FRAMES = (
     "packages/grpclib-anyio/tests/test_http2_frames.py::test_frame_is_answered_as_rfc_9113_asks"
 )
+_TEST_OVERSIZED = (
+    "packages/grpclib-anyio/tests/test_http2_frames.py"
+    "::test_header_list_that_is_too_large_ends_its_stream"
+)
+_TEST_ODD = "packages/grpclib-anyio/tests/test_odd_handlers.py::"
 
 MUTANTS = [
     Mutant(
@@ -108,5 +115,45 @@ MUTANTS = [
         right="        if self._headers_buffer:\n",
         wrong="        if not odd:\n",
         tests=(_TEST_FRAMES,),
+    ),
+    Mutant(
+        0,
+        "headers that are too large are read on any stream",
+        _STREAM_ERRORS,
+        right="            self.state_machine.process_input(StreamInputs.RECV_HEADERS)\n",
+        wrong="            pass\n",
+        tests=(_TEST_OVERSIZED,),
+    ),
+    Mutant(
+        0,
+        "one who cancels a handler's task ends all calls",
+        _SERVER_CALL,
+        right="        if _is_exit(error) or is_scope_cancelled():\n",
+        wrong="        if _is_exit(error) or is_cancelled():\n",
+        tests=(f"{_TEST_ODD}test_task_that_somebody_cancels_is_its_calls_alone",),
+    ),
+    Mutant(
+        0,
+        "a handler that is cancelled alone says that the server stops",
+        _SERVER_CALL,
+        right="    if is_scope_cancelled():\n        return GRPCError",
+        wrong="    if is_cancelled():\n        return GRPCError",
+        tests=(f"{_TEST_ODD}test_handler_that_cancels_itself_is_its_calls_alone",),
+    ),
+    Mutant(
+        0,
+        "an odd error of a listener ends all calls",
+        _SERVER_CALL,
+        right="        if _is_exit(error) or is_scope_cancelled():\n            raise\n",
+        wrong="        raise\n",
+        tests=(f"{_TEST_ODD}test_odd_error_of_a_listener_is_its_calls_alone",),
+    ),
+    Mutant(
+        0,
+        "a call survives the end of its program",
+        _SERVER_CALL,
+        right="return isinstance(error, KeyboardInterrupt | SystemExit)",
+        wrong="return False",
+        tests=(f"{_TEST_ODD}test_error_for_the_whole_program_ends_it",),
     ),
 ]

@@ -12,12 +12,20 @@ import math
 import anyio
 from trio.lowlevel import in_trio_run
 
-__all__ = ["is_cancelled"]
+__all__ = ["is_cancelled", "is_scope_cancelled"]
 
 
 def is_cancelled() -> bool:
-    """Return whether the task that runs is to end, because of a scope around it or otherwise."""
-    if anyio.current_effective_deadline() == -math.inf:
+    """Return whether the task that runs is to end, because of a scope around it or otherwise.
+
+    Otherwise is on asyncio, where anybody who has the task can cancel it, and it alone.
+    """
+    if is_scope_cancelled():
         return True
     task = None if in_trio_run() else asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def is_scope_cancelled() -> bool:
+    """Return whether a scope around the code that runs is cancelled."""
+    return anyio.current_effective_deadline() == -math.inf

@@ -39,7 +39,7 @@ from grpclib.stream import StreamIterator
 from h2.errors import ErrorCodes
 from multidict import MultiDict
 
-from grpclib_anyio._base.cancelled import is_cancelled
+from grpclib_anyio._base.cancelled import is_cancelled, is_scope_cancelled
 from grpclib_anyio._base.errors import GRPCError, TerminatedError, again
 from grpclib_anyio._base.headers import (
     Headers,
@@ -378,8 +378,9 @@ def _merged(*parts: _MetadataLike | None) -> MultiDict[Any]:
 async def request_handler(services: Services, stream: MessageStream, peer: Peer) -> None:
     """Run the handler that a new stream asks for, and see the stream to its end.
 
-    Raises nothing but the cancellation of the scope around it; what a handler raises becomes a
-    status and a line in the log.
+    Raises nothing but the cancellation of the scope around it, KeyboardInterrupt and SystemExit,
+    which are for the whole program. What else a handler raises becomes a status and a line in the
+    log. On asyncio, one who cancels this task ends this call.
     """
     try:
         with anyio.CancelScope() as scope:  # noqa: ASYNC912 - what awaits is the handler
@@ -390,6 +391,12 @@ async def request_handler(services: Services, stream: MessageStream, peer: Peer)
         if (
             stream.error is None or error.args != stream.error.args
         ):  # not the client's doing, but a listener's or a codec's
+            _log.error("Cannot end a response", exc_info=error)
+            stream.release(ErrorCodes.INTERNAL_ERROR)
+    except BaseException as error:
+        if _is_exit(error) or is_scope_cancelled():
+            raise
+        if not is_cancelled():  # nor is this task; an odd error of a listener's or a codec's
             _log.error("Cannot end a response", exc_info=error)
             stream.release(ErrorCodes.INTERNAL_ERROR)
     finally:
@@ -419,8 +426,8 @@ class _Call:
             _current.set(call)  # for this task, which is the call's own
             await self._answer(call, cast("Method", method))
         except (anyio.get_cancelled_exc_class(), BaseExceptionGroup):
-            if self._stream.error is None:  # not the client's doing: the server is being stopped
-                call.end_nowait(GRPCError(Status.UNAVAILABLE, "The server is shutting down"))
+            if self._stream.error is None:  # not the client's doing
+                call.end_nowait(_status_of_cancelled())
             raise
 
     def _refusal(self, method: Method | None) -> Headers | None:
@@ -484,7 +491,7 @@ class _Call:
         except Exception as error:  # noqa: BLE001 - a handler's error becomes a status
             return self._status_of(error)
         except BaseExceptionGroup as group:
-            if _is_foreign(group):
+            if not (_is_exit(group) or is_cancelled()):
                 return self._status_of_odd(group)
             # Errors that came with a cancellation, which goes on without them: at the scope that
             # ends it they would be all that is left, and end the server.
@@ -493,13 +500,17 @@ class _Call:
                 self._status_of(errors)
             raise rest or group from None
         except BaseException as error:  # noqa: ASYNC103 - not our cancellation
-            if not _is_foreign(error):
+            if _is_exit(error) or is_cancelled():
                 raise
             return self._status_of_odd(error)  # noqa: ASYNC104 - not our cancellation
         return None
 
     def _status_of_odd(self, error: BaseException) -> GRPCError:
-        """Log what no handler should raise, such as the cancellation of some other task."""
+        """Log what no handler should raise, such as the cancellation of some other task.
+
+        For example, on asyncio a handler awaits a task that somebody has cancelled, and is told
+        ``CancelledError`` itself.
+        """
         _log.error("Odd error in the handler of %s", self._fields[":path"], exc_info=error)
         return _internal_error()
 
@@ -517,17 +528,17 @@ class _Call:
         return _internal_error()
 
 
-def _is_foreign(error: BaseException) -> bool:
-    """Say whether an error has nothing to do with the end of this call, or of the program.
-
-    For example, on asyncio a handler awaits a task that somebody has cancelled, and is told
-    ``CancelledError`` itself.
-    """
+def _is_exit(error: BaseException) -> bool:
+    """Say whether an error is for the whole program to end."""
     if isinstance(error, BaseExceptionGroup):
-        return all(map(_is_foreign, cast("Any", error).exceptions))
-    if isinstance(error, KeyboardInterrupt | SystemExit):
-        return False
-    return not is_cancelled()
+        return any(map(_is_exit, cast("Any", error).exceptions))
+    return isinstance(error, KeyboardInterrupt | SystemExit)
+
+
+def _status_of_cancelled() -> GRPCError:
+    if is_scope_cancelled():
+        return GRPCError(Status.UNAVAILABLE, "The server is shutting down")
+    return GRPCError(Status.CANCELLED, "The handler was cancelled")
 
 
 def _metadata_too_large() -> GRPCError:

@@ -54,7 +54,7 @@ from h2.exceptions import (
     StreamIDTooLowError,
 )
 from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream, StreamClosedBy, StreamInputs, StreamState
+from h2.stream import H2Stream, StreamClosedBy, StreamState
 from hpack import HPACKError
 from hyperframe.exceptions import InvalidPaddingError
 from hyperframe.frame import (
@@ -377,9 +377,7 @@ class Http2(H2Connection):
             raise DenialOfServiceError("Oversized header block")
         self.cost += _HEADERS_COST + len(frame.data) // _BYTES_PER_UNIT
         try:
-            frames, events = super()._receive_headers_frame(frame)
-        except DenialOfServiceError:
-            return self._reset_oversized(frame)
+            return self._read_headers(frame)
         except StreamError as error:
             return self._reset(error.stream_id, error.error_code)
         except (StreamClosedError, StreamIDTooLowError):
@@ -390,17 +388,17 @@ class Http2(H2Connection):
             if isinstance(error.__cause__, HPACKError):
                 error.error_code = ErrorCodes.COMPRESSION_ERROR
             raise
+
+    def _read_headers(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
+        try:
+            frames, events = super()._receive_headers_frame(frame)
+        except DenialOfServiceError:
+            self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
+            allowed = AllowedStreamIDs(not self.config.client_side)
+            self._get_or_create_stream(frame.stream_id, allowed).receive_oversized_headers()
         if self._decoder.knows(frame.data) and len(events) == 1:
             self._note_response(frame, events[0])
         return frames, events
-
-    def _reset_oversized(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
-        self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
-        allowed = AllowedStreamIDs(not self.config.client_side)
-        stream = self._get_or_create_stream(frame.stream_id, allowed)
-        if stream.state_machine.state is StreamState.IDLE:
-            stream.state_machine.process_input(StreamInputs.RECV_HEADERS)
-        return self._reset(frame.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _reset(self, stream_id: int, code: ErrorCodes | int) -> tuple[list[Frame], list[Event]]:
         """Answer what is wrong with a stream by its reset, unless it was over before."""

@@ -9,12 +9,12 @@ decoded, because all later blocks depend on it (§ 4.3), and frames that are no 
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 from h2.errors import ErrorCodes
 from h2.events import Event
 from h2.exceptions import FlowControlError, InvalidBodyLengthError, ProtocolError
-from h2.stream import H2Stream
+from h2.stream import H2Stream, StreamInputs
 from hyperframe.frame import Frame
 
 __all__ = ["Stream", "StreamError"]
@@ -52,6 +52,20 @@ class Stream(H2Stream):
             return super().receive_headers(headers, end_stream, header_encoding)
         except _OF_A_STREAM as error:
             raise self._own(error) from error
+
+    def receive_oversized_headers(self) -> NoReturn:
+        """Take headers that are more than is accepted, and of which nothing is kept.
+
+        Raises:
+            StreamError: always, unless the stream is over.
+            StreamClosedError: it is over.
+
+        """
+        try:
+            self.state_machine.process_input(StreamInputs.RECV_HEADERS)
+        except _OF_A_STREAM as error:
+            raise self._own(error) from error
+        raise StreamError(self.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
 
     def receive_data(
         self,
