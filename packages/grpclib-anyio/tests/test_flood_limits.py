@@ -32,7 +32,7 @@ from grpclib_anyio._base.rate_limit import EarnedBucket, Rate
 from grpclib_anyio._connection.sender import Sender
 from grpclib_anyio._stream.buffers import Inbox
 from grpclib_anyio._stream.stream import MessageStream
-from grpclib_anyio.server import Stream
+from grpclib_anyio.server import GRPCError, Stream
 from harness.frames import DATA, END_HEADERS, HEADERS, PING, SETTINGS, UPDATE, frame
 from harness.peer import (
     BOTH,
@@ -56,6 +56,8 @@ CONFIG = Configuration(
 )
 #: WINDOW_UPDATE frames that each frame of ours pays for.
 PAID = 10
+#: Frames that may cross each reset of ours.
+LATE = 4
 #: Everything that was spent has leaked out again.
 LONG = 100
 LARGE = b"x" * 70_000
@@ -149,7 +151,10 @@ async def test_flood_from_a_client(autojump_clock: MockClock, name: str) -> None
 @pytest.mark.parametrize("name", FLOODS)
 @pytest.mark.trio
 async def test_flood_from_a_server(autojump_clock: MockClock, name: str) -> None:
-    """Stream 1 and its request are three frames that pay for window updates."""
+    """Stream 1 and its request are three frames that pay for window updates.
+
+    The reset of stream 3 pays for frames that have crossed it.
+    """
     del autojump_clock
     make, detail = FLOODS[name]
     network = Network()
@@ -164,7 +169,7 @@ async def test_flood_from_a_server(autojump_clock: MockClock, name: str) -> None
         await peer.send_frames(DataFrame(1, b"\0\0\1\0\0xx"), DataFrame(1, b"x"))
         await peer.settle()
         await anyio.sleep(LONG)
-        paid = PAID * 4 if "window" in name else 0
+        paid = PAID * 4 if "window" in name else LATE if "reset" in name else 0
         await flood(peer, make, paid + RATE.burst)
         assert peer.goaways() == []
         await peer.send_frames(make())
@@ -232,6 +237,28 @@ async def test_resets_and_updates_that_cross_the_end_of_a_stream_are_no_flood(
             await peer.settle()
             update = WindowUpdateFrame(stream_id, window_increment=5)
             await peer.send_frames(update, RstStreamFrame(stream_id))
+        await answers(peer)
+
+
+@pytest.mark.trio
+async def test_ends_that_cross_the_reset_of_an_early_answer_are_no_flood(
+    autojump_clock: MockClock,
+) -> None:
+    """The handler needs no more of the request, which the client ends by an empty frame."""
+    del autojump_clock
+
+    async def refuse(_stream: Handling) -> None:
+        await checkpoint()
+        raise GRPCError(Status.RESOURCE_EXHAUSTED)
+
+    async with serving(CONFIG, both=echo, stream=refuse) as service:
+        peer = await service.connect()
+        for _ in range(10 * RATE.burst):
+            stream_id = await peer.request(STREAM, end=False)
+            await peer.settle()
+            assert peer.resets(stream_id) == [ErrorCodes.NO_ERROR]
+            end = DataFrame(stream_id, b"", flags=["END_STREAM"])
+            await peer.send_frames(end, RstStreamFrame(stream_id))
         await answers(peer)
 
 

@@ -30,7 +30,8 @@ from grpclib_anyio._connection.http2 import Http2, check_h2_version, without_val
 from grpclib_anyio.client import Channel
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import FrameParser
-from harness.h2_cases import Requests, frame, header_block, outcome, server_cases
+from harness.frames import block, frame
+from harness.h2_cases import Requests, outcome, server_cases
 
 REQUEST = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "test")]
 RESPONSE = [(":status", "200")]
@@ -233,7 +234,7 @@ ALONE = [
 @pytest.mark.parametrize("name", ALONE)
 def test_h2_alone_answers_otherwise_than_rfc_9113_asks(name: str) -> None:
     """On a stream in the first state that the cases have this frame for."""
-    request = header_block(REQUEST)
+    request = block(*REQUEST)
     cases = server_cases(Requests(waits=request, answers=request))
     case = next(case for case in cases if case.name == name)
     _, server = with_response()
@@ -250,7 +251,7 @@ def test_h2_ends_the_connection_for_headers_on_a_closed_stream() -> None:
     client.end_stream(1)
     exchange(client, server)
     with pytest.raises(StreamClosedError):
-        server.receive_data(frame(1, 5, 1, header_block([("late", "yes")])))
+        server.receive_data(frame(1, 5, 1, block(("late", "yes"))))
 
 
 # -- what is logged of an error -----------------------------------------------------------------

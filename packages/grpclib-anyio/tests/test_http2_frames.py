@@ -29,6 +29,7 @@ from grpclib_anyio.client import Stream as ClientStream
 from grpclib_anyio.server import Stream
 from grpclib_anyio.testing import FrameParser, MemoryStream
 from harness import h2_page
+from harness.frames import block, frame
 from harness.h2_cases import (
     NEIGHBOUR,
     NOTHING,
@@ -40,8 +41,6 @@ from harness.h2_cases import (
     State,
     Then,
     client_cases,
-    frame,
-    header_block,
     outcome,
     server_cases,
     table,
@@ -54,20 +53,19 @@ _PING = b"alive???"
 
 
 def _request(path: str) -> bytes:
-    return header_block(
-        [
-            (":method", "POST"),
-            (":scheme", "http"),
-            (":path", path),
-            (":authority", "test"),
-            ("te", "trailers"),
-            ("content-type", "application/grpc"),
-        ]
+    return block(
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "test"),
+        ("te", "trailers"),
+        ("content-type", "application/grpc"),
     )
 
 
-_RESPONSE = [(":status", "200"), ("content-type", "application/grpc")]
-RESPONSES = Responses(header_block(_RESPONSE), header_block([("grpc-status", "0")]))
+RESPONSES = Responses(
+    block((":status", "200"), ("content-type", "application/grpc")), block(("grpc-status", "0"))
+)
 #: A handler that has answered resets what is left of its request, so no stream stays half-closed.
 REQUESTS = Requests(waits=_request(WAITS), answers=_request(BOTH))
 

@@ -13,11 +13,13 @@ import anyio
 import pytest
 from grpclib.const import Status
 from h2.errors import ErrorCodes
+from h2.events import RequestReceived
 from hyperframe.frame import DataFrame, Frame, HeadersFrame, WindowUpdateFrame
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.rate_limit import Rate
 from grpclib_anyio.server import Stream
+from harness import frames as raw
 from harness.peer import BOTH, STREAM, Call, Network, ScriptedPeer, channel_to, framed, serving
 
 Handling = Stream[bytes, bytes]
@@ -184,6 +186,45 @@ async def test_what_a_peer_makes_us_reset_is_counted() -> None:
             await peer.request(BOTH, extra=(("X-Upper", "a"),))
         await peer.read_to_end()
         assert peer.goaways()[-1] == (ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_resets")
+
+
+PROVOKING: dict[str, Callable[[int], bytes]] = {
+    "DATA after the end": lambda stream_id: raw.frame(0, 0, stream_id, b"x"),
+    "HEADERS after the end": lambda stream_id: raw.frame(1, 5, stream_id, _BLOCK),
+    "a window that overflows": lambda stream_id: raw.frame(8, 0, stream_id, b"\x7f\xff\xff\xff"),
+    "a window opened by nothing": lambda stream_id: raw.frame(8, 0, stream_id, bytes(4)),
+    "a priority of a wrong size": lambda stream_id: raw.frame(2, 0, stream_id, b"x"),
+}
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("is_over", [False, True], ids=["half-closed", "closed"])
+@pytest.mark.parametrize("name", PROVOKING)
+async def test_each_reset_that_a_peer_provokes_is_counted(name: str, *, is_over: bool) -> None:
+    """Once a stream, and not where there is nothing to reset any more."""
+    config = Configuration(max_resets=Rate(per_second=0, burst=10))
+
+    async def wait(stream: Handling) -> None:
+        await stream.send_initial_metadata()
+        await anyio.sleep_forever()
+
+    async with serving(config, both=echo, stream=wait) as service:
+        peer = await service.connect()
+        for count in range(1, 11):
+            stream_id = await peer.request(BOTH if is_over else STREAM, b"hello")
+            await peer.settle()
+            await peer.stream.send(PROVOKING[name](stream_id) * 3)
+            await peer.settle()
+            if is_over and "after the end" not in name:
+                assert peer.resets(stream_id) == []
+            else:
+                assert len(peer.resets(stream_id)) == 1, count
+        assert peer.goaways() == []
+        if not is_over or "after the end" in name:
+            stream_id = await peer.request(STREAM, b"hello")
+            await peer.stream.send(PROVOKING[name](stream_id))
+            await peer.read_to_end()
+            assert peer.goaways()[-1] == (ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_resets")
 
 
 # -- a client, whose server sends nonsense on one of its calls -------------------------------------
@@ -450,3 +491,30 @@ async def test_a_cancellation_that_nobody_asked_for_is_its_calls_alone(
     with caplog.at_level(logging.CRITICAL, "grpclib_anyio"):
         await _fails_alone(odd)
     assert "shutting down" not in caplog.text
+
+
+# -- what crosses our reset ------------------------------------------------------------------------
+
+
+@pytest.mark.trio
+@BOTH_WAYS
+async def test_answers_that_cross_our_resets_are_no_flood(*, past_h2: bool) -> None:
+    """All browsers leave at once, and each call's answer was on its way."""
+    network = Network()
+    config = Configuration(reads_data_past_h2=past_h2)
+    async with channel_to(network, config) as channel, anyio.create_task_group() as tasks:
+        calls = [Call(channel) for _ in range(900)]
+        for call in calls:
+            tasks.start_soon(call.run)
+        peer, stream_id = await network.accept()
+        stream_ids = [stream_id]
+        while len(stream_ids) < len(calls):
+            stream_ids.append((await peer.expect(RequestReceived)).stream_id)
+        for call in calls:
+            call.scope.cancel()
+        await anyio.wait_all_tasks_blocked()
+        for stream_id in stream_ids:
+            await peer.respond(stream_id, b"late", end=True)
+        await peer.settle()
+        assert [code for i in stream_ids for code in peer.resets(i)] == [ErrorCodes.CANCEL] * 900
+        assert peer.goaways() == []

@@ -45,8 +45,8 @@ MUTANTS = [
         0,
         "frames that h2 makes no event of are free",
         _HTTP2,
-        right="events if events and type(frame) is not PriorityFrame else [FrameIgnored(frame)]",
-        wrong="events",
+        right="if events and type(frame) is not PriorityFrame:",
+        wrong="if events is not None:",
         tests=(f"{_FLOODS}test_flood_from_a_client",),
     ),
     Mutant(

@@ -7,6 +7,7 @@ __all__ = ["MUTANTS"]
 _TRANSPORT = "packages/grpclib-anyio/src/grpclib_anyio/"
 _HTTP2 = f"{_TRANSPORT}_connection/http2.py"
 _FRAME_ERRORS = f"{_TRANSPORT}_connection/frame_errors.py"
+_RECEIVER = f"{_TRANSPORT}_connection/receiver.py"
 _STREAM_ERRORS = f"{_TRANSPORT}_connection/stream_errors.py"
 _SERVER_CALL = f"{_TRANSPORT}_call/server.py"
 
@@ -17,6 +18,8 @@ _TEST_OVERSIZED = (
     "packages/grpclib-anyio/tests/test_http2_frames.py"
     "::test_header_list_that_is_too_large_ends_its_stream"
 )
+_TEST_STREAM_ERRORS = "packages/grpclib-anyio/tests/test_stream_errors.py::"
+_TEST_FLOODS = "packages/grpclib-anyio/tests/test_flood_limits.py::"
 _TEST_ODD = "packages/grpclib-anyio/tests/test_odd_handlers.py::"
 
 MUTANTS = [
@@ -155,5 +158,29 @@ MUTANTS = [
         right="return isinstance(error, KeyboardInterrupt | SystemExit)",
         wrong="return False",
         tests=(f"{_TEST_ODD}test_error_for_the_whole_program_ends_it",),
+    ),
+    Mutant(
+        0,
+        "what crosses our resets is a flood",
+        _RECEIVER,
+        right="elif event.is_late and self._crossing.pays(self._sender.resets_sent):",
+        wrong="elif event is None:",
+        tests=(f"{_TEST_STREAM_ERRORS}test_answers_that_cross_our_resets_are_no_flood",),
+    ),
+    Mutant(
+        0,
+        "frames on a stream that we have reset are free",
+        _RECEIVER,
+        right="elif event.is_late and self._crossing.pays(self._sender.resets_sent):",
+        wrong="elif event.is_late:",
+        tests=(f"{_TEST_FLOODS}test_flood_from_a_server",),
+    ),
+    Mutant(
+        0,
+        "an empty end that crosses our reset is a flood",
+        _HTTP2,
+        right="        if frame.flow_controlled_length:\n",
+        wrong="        if frame:\n",
+        tests=(f"{_TEST_FLOODS}test_ends_that_cross_the_reset_of_an_early_answer_are_no_flood",),
     ),
 ]

@@ -31,7 +31,7 @@ END_STREAM, END_HEADERS = 1, 4
 
 
 def frame(
-    kind: int, flags: int, stream_id: int, payload: bytes, length: int | None = None
+    kind: int, flags: int, stream_id: int, payload: bytes = b"", length: int | None = None
 ) -> bytes:
     """Put a frame together, right or wrong (RFC 9113 § 4.1)."""
     size = len(payload) if length is None else length

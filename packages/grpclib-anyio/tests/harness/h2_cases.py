@@ -24,6 +24,8 @@ from typing import NamedTuple
 from h2.errors import ErrorCodes
 from hyperframe.frame import Frame, GoAwayFrame, RstStreamFrame
 
+from harness.frames import block, frame
+
 __all__ = [
     "NEIGHBOUR",
     "NOTHING",
@@ -37,8 +39,6 @@ __all__ = [
     "Step",
     "Then",
     "client_cases",
-    "frame",
-    "header_block",
     "outcome",
     "server_cases",
     "table",
@@ -171,29 +171,11 @@ class Case:
         return f"{self.side.value}-{self.state.value}-{self.name}"
 
 
-# -- bytes -----------------------------------------------------------------------------------------
+def _headers(stream_id: int, encoded: bytes, *, end: bool) -> bytes:
+    return frame(Type.HEADERS, _END_HEADERS | (_END_STREAM if end else 0), stream_id, encoded)
 
 
-def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
-    """Return the bytes of a frame (RFC 9113 § 4.1), however little sense it makes."""
-    return (
-        struct.pack(">L", len(payload))[1:] + struct.pack(">BBL", kind, flags, stream_id) + payload
-    )
-
-
-def header_block(headers: Iterable[tuple[str, str]]) -> bytes:
-    """Encode headers shorter than 127 bytes so that neither side's table matters or changes."""
-    return b"".join(
-        b"\0" + b"".join(bytes([len(text)]) + text.encode("latin-1") for text in header)
-        for header in headers
-    )
-
-
-def _headers(stream_id: int, block: bytes, *, end: bool) -> bytes:
-    return frame(Type.HEADERS, _END_HEADERS | (_END_STREAM if end else 0), stream_id, block)
-
-
-_TRAILERS = header_block([("x-trailer", "y")])
+_TRAILERS = block(("x-trailer", "y"))
 
 
 # -- states ----------------------------------------------------------------------------------------
@@ -316,14 +298,14 @@ _RULES: Mapping[Type, tuple[str, Mapping[State | None, _Allowed]]] = {
 }
 
 
-def _plain_frame(kind: Type, stream_id: int, block: bytes) -> bytes:
+def _plain_frame(kind: Type, stream_id: int, encoded: bytes) -> bytes:
     payload = {
         Type.DATA: b"\0\0\0\0\0",  # the prefix of an empty gRPC message
-        Type.HEADERS: block,
+        Type.HEADERS: encoded,
         Type.PRIORITY: bytes(4) + b"\x10",
         Type.RST_STREAM: _CANCEL,
         Type.SETTINGS: b"",
-        Type.PUSH_PROMISE: struct.pack(">L", _PUSHED) + block,
+        Type.PUSH_PROMISE: struct.pack(">L", _PUSHED) + encoded,
         Type.PING: bytes(8),
         Type.GOAWAY: bytes(8),
         Type.WINDOW_UPDATE: _ONE,
@@ -349,8 +331,8 @@ def _state_cases(
             if kind is Type.HEADERS and state is State.IDLE:
                 # § 5.1.1: a client opens streams; a server cannot without a promise.
                 allowed = _IGNORED if side is Side.SERVER else _PROTOCOL
-            block = first if state is State.IDLE else _TRAILERS
-            data = _plain_frame(kind, stream_id, block)
+            encoded = first if state is State.IDLE else _TRAILERS
+            data = _plain_frame(kind, stream_id, encoded)
             yield Case(side, state, kind.name, steps, data, allowed, section, stream_id)
 
 
@@ -534,7 +516,7 @@ def _header_cases(side: Side, first: bytes, stream_id: int) -> Iterator[Case]:
     state = State.IDLE if side is Side.SERVER else State.OPEN
     for field in _FIELDS:
         name = f"HEADERS with {field[0]!a}: {field[1]!a}"
-        data = _headers(stream_id, first + header_block([field]), end=False)
+        data = _headers(stream_id, first + block(field), end=False)
         yield Case(side, state, name, (), data, _MALFORMED, "§ 8.1.1", stream_id)
 
 
@@ -578,7 +560,7 @@ def client_cases(responses: Responses) -> list[Case]:
         ("HEADERS without :status", (), _headers(STREAM, _TRAILERS, end=False), _MALFORMED,
          "§ 8.3.2"),
         ("HEADERS with 103 that end the stream", (),
-         _headers(STREAM, header_block([(":status", "103")]), end=True), _MALFORMED, "§ 8.1.1"),
+         _headers(STREAM, block((":status", "103")), end=True), _MALFORMED, "§ 8.1.1"),
         ("trailers with :status", steps, _headers(STREAM, responses.headers, end=True),
          _MALFORMED, "§ 8.1"),
     ]  # fmt: skip

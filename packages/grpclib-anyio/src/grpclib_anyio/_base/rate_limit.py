@@ -15,7 +15,7 @@ This module does no IO and knows no event loop; the caller says what time it is.
 
 from dataclasses import dataclass
 
-__all__ = ["EarnedBucket", "LeakyBucket", "Rate"]
+__all__ = ["Credit", "EarnedBucket", "LeakyBucket", "Rate"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class LeakyBucket:
         return self._level <= self._rate.burst
 
 
-class EarnedBucket(LeakyBucket):
-    """Counts only those events that no work of ours has paid for.
+class Credit:
+    """Counts the events that work of ours has paid for.
 
     For example, we send a DATA frame, and the peer answers by WINDOW_UPDATE frames: ten of them are
     paid for, if ``price`` is ten.
@@ -55,15 +55,29 @@ class EarnedBucket(LeakyBucket):
 
     __slots__ = ("_paid", "_price")
 
-    def __init__(self, name: bytes, rate: Rate, price: int) -> None:
+    def __init__(self, price: int) -> None:
         """Let each piece of work pay for ``price`` events."""
-        super().__init__(name, rate)
         self._price = price
         self._paid = 0
 
+    def pays(self, work: int) -> bool:
+        """Return whether an event is paid for by the ``work`` done since the beginning."""
+        if self._paid >= work * self._price:
+            return False
+        self._paid += 1
+        return True
+
+
+class EarnedBucket(LeakyBucket):
+    """Counts only those events that no work of ours has paid for, see :class:`Credit`."""
+
+    __slots__ = ("_credit",)
+
+    def __init__(self, name: bytes, rate: Rate, price: int) -> None:
+        """Let each piece of work pay for ``price`` events."""
+        super().__init__(name, rate)
+        self._credit = Credit(price)
+
     def allow_for(self, work: int, now: float) -> bool:
         """Count an event at ``now``, when ``work`` pieces had been done since the beginning."""
-        if self._paid < work * self._price:
-            self._paid += 1
-            return True
-        return self.allow(now)
+        return self._credit.pays(work) or self.allow(now)

@@ -40,6 +40,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from typing import cast
 
 import h2
 from h2.config import H2Configuration
@@ -153,9 +154,10 @@ def _take_nothing(_queued: bytearray) -> int:
 class FrameIgnored(Event):
     """A frame that changes nothing."""
 
-    def __init__(self, frame: Frame) -> None:
-        """Say which."""
+    def __init__(self, frame: Frame, *, is_late: bool) -> None:
+        """Say which, and whether it may have crossed our reset of its stream on the wire."""
         self.frame = frame
+        self.is_late = is_late
 
 
 class _Frames(Frames):
@@ -370,7 +372,9 @@ class Http2(H2Connection):
         self._was_reset = self._is_reset_by_us(frame.stream_id)
         self.cost += 1
         events = super()._receive_frame(frame)
-        return events if events and type(frame) is not PriorityFrame else [FrameIgnored(frame)]
+        if events and type(frame) is not PriorityFrame:
+            return events
+        return [FrameIgnored(frame, is_late=self._was_reset)]
 
     def _receive_headers_frame(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
         if len(frame.data) > self._frames.max_block_size:
@@ -395,7 +399,8 @@ class Http2(H2Connection):
         except DenialOfServiceError:
             self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
             allowed = AllowedStreamIDs(not self.config.client_side)
-            self._get_or_create_stream(frame.stream_id, allowed).receive_oversized_headers()
+            stream = self._get_or_create_stream(frame.stream_id, allowed)
+            cast("Stream", stream).receive_oversized_headers()
         if self._decoder.knows(frame.data) and len(events) == 1:
             self._note_response(frame, events[0])
         return frames, events
@@ -476,7 +481,9 @@ class Http2(H2Connection):
         frame: DataFrame,
     ) -> tuple[list[Frame], list[Event]]:
         frames, reset = self._answer_late(frame.stream_id)
-        return frames, [*events, *reset, _late(frame)]
+        if frame.flow_controlled_length:
+            reset.append(_late(frame))
+        return frames, [*events, *reset]
 
     def _prepare_for_sending(self, frames: list[Frame]) -> None:
         super()._prepare_for_sending(frames)

@@ -35,7 +35,7 @@ from hyperframe.frame import RstStreamFrame, WindowUpdateFrame
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError, goaway_message, reset_error, unavailable
 from grpclib_anyio._base.headers import Headers
-from grpclib_anyio._base.rate_limit import EarnedBucket, LeakyBucket
+from grpclib_anyio._base.rate_limit import Credit, EarnedBucket, LeakyBucket
 from grpclib_anyio._connection.http2 import FrameIgnored, Http2
 from grpclib_anyio._connection.keepalive import Strikes
 from grpclib_anyio._connection.sender import Sender
@@ -49,6 +49,8 @@ __all__ = ["Receiver", "Receiving"]
 _TOO_MANY_PINGS = b"too_many_pings"
 #: WINDOW_UPDATE frames for each frame that we have sent, as Envoy's default.
 _UPDATES_PER_FRAME = 10
+#: Frames that may cross each reset of ours: headers, an end, trailers, and a reset.
+_LATE_PER_RESET = 4
 #: A turn, in units of about 25 µs: five milliseconds.
 _COST_OF_TURN = 200
 
@@ -114,6 +116,8 @@ class Receiver:
         self._pings = LeakyBucket(_TOO_MANY_PINGS, config.max_pings)
         self._settings = LeakyBucket(b"too_many_settings", config.max_settings)
         self._empty_frames = LeakyBucket(b"too_many_empty_frames", config.max_empty_frames)
+        #: For frames that may have crossed a reset of ours.
+        self._crossing = Credit(_LATE_PER_RESET)
         self._window_updates = EarnedBucket(
             b"too_many_window_updates", config.max_window_updates, _UPDATES_PER_FRAME
         )
@@ -225,10 +229,12 @@ class Receiver:
 
     def _frame_ignored(self, event: FrameIgnored) -> None:
         """Count a frame that comes too late, which happens, or has no meaning."""
-        if isinstance(event.frame, RstStreamFrame):
-            self._spend(self._resets)
-        elif isinstance(event.frame, WindowUpdateFrame):
+        if isinstance(event.frame, WindowUpdateFrame):
             self._count_window_update()
+        elif event.is_late and self._crossing.pays(self._sender.resets_sent):
+            return
+        elif isinstance(event.frame, RstStreamFrame):
+            self._spend(self._resets)
         else:
             self._spend(self._empty_frames)
 

@@ -69,6 +69,8 @@ class Sender:
         self._starved: OrderedDict[MessageStream, None] = OrderedDict()
         #: How many times a stream has sent HEADERS or DATA.
         self.frames_sent = 0
+        #: How many streams calls have reset.
+        self.resets_sent = 0
         #: Wakes the reader when it waits for the writer, which is seldom.
         self._taken: Notify | None = None
         h2.on_output = self._writable.notify
@@ -172,6 +174,7 @@ class Sender:
         """Send RST_STREAM unless the stream is closed."""
         if self._streams.is_closed or not self._streams.reset(stream):
             return
+        self.resets_sent += 1
         # A frame with END_STREAM closes the stream in h2 before we have handled what it means.
         with suppress(StreamClosedError):
             self._h2.send.reset(stream.id, code)
