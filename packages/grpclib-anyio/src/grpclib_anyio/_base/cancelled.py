@@ -18,7 +18,7 @@ __all__ = ["is_cancelled", "is_scope_cancelled"]
 def is_cancelled() -> bool:
     """Return whether the task that runs is to end, because of a scope around it or otherwise.
 
-    Otherwise is on asyncio, where anybody who has the task can cancel it, and it alone.
+    Otherwise is on asyncio, where any code that has the task can cancel it, and it alone.
     """
     if is_scope_cancelled():
         return True

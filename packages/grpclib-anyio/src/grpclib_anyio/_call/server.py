@@ -393,7 +393,7 @@ async def request_handler(services: Services, stream: MessageStream, peer: Peer)
         ):  # not the client's doing, but a listener's or a codec's
             _log.error("Cannot end a response", exc_info=error)
             stream.release(ErrorCodes.INTERNAL_ERROR)
-    except BaseException as error:
+    except BaseException as error:  # noqa: ASYNC103 - not our cancellation
         if _is_exit(error) or is_scope_cancelled():
             raise
         if not is_cancelled():  # nor is this task; an odd error of a listener's or a codec's
