@@ -28,7 +28,7 @@ LEVELS = (
 #: Modules that know an event loop; everything else runs on any.
 LOOPS = {
     "_base/cancelled.py": {"asyncio", "trio"},
-    "_base/trio_io.py": {"trio"},
+    "_base/trio_io.py": {"asyncio", "trio"},
     "_fast/trio_stream.py": {"trio"},
 }
 

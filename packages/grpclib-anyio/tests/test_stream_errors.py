@@ -277,12 +277,33 @@ async def test_a_malformed_response_fails_its_call(
 
 
 @pytest.mark.trio
-async def test_a_response_with_more_metadata_than_is_taken_fails_its_call() -> None:
+@pytest.mark.parametrize("where", ["headers", "trailers", "early hints"])
+async def test_a_response_with_more_metadata_than_is_taken_fails_its_call(where: str) -> None:
     async with two_calls(SMALL) as (call, peer, stream_id):
-        peer.queue_headers(stream_id, _padding(LIMIT))
+        if where == "trailers":
+            peer.queue_headers(stream_id)
+            peer.queue_trailers(stream_id, 0, _padding(LIMIT))
+        elif where == "headers":
+            peer.queue_headers(stream_id, _padding(LIMIT))
+        else:
+            peer.h2.send_headers(stream_id, [(":status", "103"), _padding(LIMIT)])
         await peer.settle()
         assert peer.resets(stream_id) == [ErrorCodes.ENHANCE_YOUR_CALM]
     assert call.status is Status.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(("length", "data"), [("3", b"hello"), ("300", b"hello"), ("0", b"hello")])
+async def test_a_response_of_another_length_than_it_says_fails_its_call(
+    length: str, data: bytes
+) -> None:
+    async with two_calls() as (call, peer, stream_id):
+        peer.queue_headers(stream_id, ("content-length", length))
+        peer.queue_messages(stream_id, data)
+        peer.queue_trailers(stream_id)
+        await peer.settle()
+    assert call.status is Status.INTERNAL
+    assert call.received in ([], [data])
 
 
 @pytest.mark.trio
@@ -364,6 +385,18 @@ async def test_data_after_the_end_keeps_the_connections_window() -> None:
 async def test_more_data_than_content_length_says_ends_its_stream() -> None:
     async with beside_a_neighbour() as peer:
         stream_id = await peer.request(BOTH, b"hello", extra=(("content-length", "3"),))
+        await peer.settle()
+        assert peer.resets(stream_id) == [ErrorCodes.PROTOCOL_ERROR]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("trailers", [False, True], ids=["data", "trailers"])
+async def test_less_data_than_content_length_says_ends_its_stream(*, trailers: bool) -> None:
+    async with beside_a_neighbour() as peer:
+        length = ("content-length", "300")
+        stream_id = await peer.request(BOTH, b"hello", extra=(length,), end=not trailers)
+        if trailers:
+            await peer.send_frames(_trailers(stream_id))
         await peer.settle()
         assert peer.resets(stream_id) == [ErrorCodes.PROTOCOL_ERROR]
 

@@ -19,10 +19,10 @@ MUTANTS = [
         "malformed headers end the connection",
         _STREAM_ERRORS,
         right="""\
-header_encoding)
+(0, end_stream)
         except _OF_A_STREAM as""",
         wrong="""\
-header_encoding)
+(0, end_stream)
         except LookupError as""",
         tests=(f"{_TEST}test_a_malformed_request_ends_its_stream",),
     ),

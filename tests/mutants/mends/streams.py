@@ -9,6 +9,7 @@ _HTTP2 = f"{_TRANSPORT}_connection/http2.py"
 _FRAME_ERRORS = f"{_TRANSPORT}_connection/frame_errors.py"
 _RECEIVER = f"{_TRANSPORT}_connection/receiver.py"
 _STREAM_ERRORS = f"{_TRANSPORT}_connection/stream_errors.py"
+_CLOCK = f"{_TRANSPORT}_base/trio_io.py"
 _SERVER_CALL = f"{_TRANSPORT}_call/server.py"
 
 _TEST_FRAMES = (
@@ -20,6 +21,7 @@ _TEST_OVERSIZED = (
 )
 _TEST_STREAM_ERRORS = "packages/grpclib-anyio/tests/test_stream_errors.py::"
 _TEST_FLOODS = "packages/grpclib-anyio/tests/test_flood_limits.py::"
+_TEST_CALLBACKS = "packages/grpclib-anyio/tests/test_callbacks.py::"
 _TEST_ODD = "packages/grpclib-anyio/tests/test_odd_handlers.py::"
 
 MUTANTS = [
@@ -129,6 +131,16 @@ MUTANTS = [
     ),
     Mutant(
         0,
+        "trailers end a message that is too short",
+        _STREAM_ERRORS,
+        right="                self._track_content_length(0, end_stream)\n",
+        wrong="                pass\n",
+        tests=(
+            f"{_TEST_STREAM_ERRORS}test_a_response_of_another_length_than_it_says_fails_its_call",
+        ),
+    ),
+    Mutant(
+        0,
         "one who cancels a handler's task ends all calls",
         _SERVER_CALL,
         right="        if _is_exit(error) or is_scope_cancelled():\n",
@@ -182,5 +194,13 @@ MUTANTS = [
         right="        if frame.flow_controlled_length:\n",
         wrong="        if frame:\n",
         tests=(f"{_TEST_FLOODS}test_ends_that_cross_the_reset_of_an_early_answer_are_no_flood",),
+    ),
+    Mutant(
+        0,
+        "the clock is asked for where no task runs",
+        _CLOCK,
+        right="else asyncio.get_running_loop().time()",
+        wrong="else anyio.current_time()",
+        tests=(f"{_TEST_CALLBACKS}test_a_call_is_let_go",),
     ),
 ]

@@ -380,7 +380,7 @@ async def request_handler(services: Services, stream: MessageStream, peer: Peer)
 
     Raises nothing but the cancellation of the scope around it, KeyboardInterrupt and SystemExit,
     which are for the whole program. What else a handler raises becomes a status and a line in the
-    log. On asyncio, one who cancels this task ends this call.
+    log. On asyncio, to cancel this task ends this call only.
     """
     try:
         with anyio.CancelScope() as scope:  # noqa: ASYNC912 - what awaits is the handler

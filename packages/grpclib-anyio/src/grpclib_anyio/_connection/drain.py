@@ -26,6 +26,7 @@ import anyio
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError
+from grpclib_anyio._base.trio_io import current_time
 from grpclib_anyio._connection.connection import Connection
 
 __all__ = ["Drain", "Lifetime"]
@@ -45,12 +46,12 @@ class Lifetime:
         self._config = config
         self._grace = _or_forever(config.max_connection_age_grace)
         age = _or_forever(config.max_connection_age) * uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311 - spreads clients, no secret
-        self._until_retired = anyio.CancelScope(deadline=anyio.current_time() + age)
+        self._until_retired = anyio.CancelScope(deadline=current_time() + age)
         self._until_cut = anyio.CancelScope()
 
     def drain(self, grace: float) -> None:
         """Let the connection end when its calls have, and after ``grace`` seconds at most."""
-        self._until_cut.deadline = min(self._until_cut.deadline, anyio.current_time() + grace)
+        self._until_cut.deadline = min(self._until_cut.deadline, current_time() + grace)
         self._until_retired.cancel()
 
     async def run(self) -> None:
@@ -63,9 +64,7 @@ class Lifetime:
             if not await self._is_ready() or not await self._becomes_idle():
                 return
         with self._until_cut:
-            self._until_cut.deadline = min(
-                self._until_cut.deadline, anyio.current_time() + self._grace
-            )
+            self._until_cut.deadline = min(self._until_cut.deadline, current_time() + self._grace)
             await self._retire()
 
     async def _is_ready(self) -> bool:
@@ -85,12 +84,12 @@ class Lifetime:
         """Wait until there has been no call for too long; False if the connection is closed."""
         idle = _or_forever(self._config.max_connection_idle)
         due = self._connection.idle_since + idle
-        while (now := anyio.current_time()) < due:
+        while (now := current_time()) < due:
             with anyio.move_on_after(due - now):
                 await self._connection.wait_closed()
                 return False
             is_idle = not self._connection.has_calls
-            due = idle + (self._connection.idle_since if is_idle else anyio.current_time())
+            due = idle + (self._connection.idle_since if is_idle else current_time())
         return True
 
     async def _retire(self) -> None:
@@ -117,7 +116,7 @@ class Drain:
 
         Called again, it can only shorten the grace.
         """
-        deadline = anyio.current_time() + grace
+        deadline = current_time() + grace
         self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
         for scope in self._openings:
             scope.cancel()
@@ -141,7 +140,7 @@ class Drain:
         lifetime = Lifetime(connection, config)
         self._lifetimes.add(lifetime)
         if self._deadline is not None:
-            lifetime.drain(self._deadline - anyio.current_time())
+            lifetime.drain(self._deadline - current_time())
         try:
             await lifetime.run()
         finally:

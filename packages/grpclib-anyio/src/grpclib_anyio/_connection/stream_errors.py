@@ -45,13 +45,20 @@ class Stream(H2Stream):
         """Take headers.
 
         Raises:
-            StreamError: they are malformed.
+            StreamError: they are malformed, or end what is shorter than ``content-length`` says.
 
         """
+        length = self._expected_content_length
+        is_trailers = self.state_machine.headers_received
         try:
-            return super().receive_headers(headers, end_stream, header_encoding)
+            received = super().receive_headers(headers, end_stream, header_encoding)
+            if is_trailers:  # h2 forgets the length there, and compares it at the end of data only
+                self._expected_content_length = length
+            if end_stream:
+                self._track_content_length(0, end_stream)
         except _OF_A_STREAM as error:
             raise self._own(error) from error
+        return received
 
     def receive_oversized_headers(self) -> NoReturn:
         """Take headers that are more than is accepted, and of which nothing is kept.

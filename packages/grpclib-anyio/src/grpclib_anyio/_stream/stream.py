@@ -25,7 +25,6 @@ Both buffers are bounded, and a full one stops one sender only:
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-import anyio
 from anyio.lowlevel import checkpoint
 from grpclib.const import Status
 from h2.errors import ErrorCodes
@@ -34,6 +33,7 @@ from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import DeadlineExceededError, GRPCError, again
 from grpclib_anyio._base.headers import Headers
 from grpclib_anyio._base.notify import Notify
+from grpclib_anyio._base.trio_io import current_time
 from grpclib_anyio._stream.buffers import COMPRESSED, Inbox, Outbox
 from grpclib_anyio._stream.compression import ENCODING, Compressed, deflate, inflate
 from grpclib_anyio._stream.flow_control import ReceiveWindow
@@ -411,7 +411,7 @@ class MessageStream:
 
     def _is_late(self, error: GRPCError) -> bool:
         is_cancelled = error.status is Status.CANCELLED
-        return is_cancelled and self.deadline is not None and anyio.current_time() >= self.deadline
+        return is_cancelled and self.deadline is not None and current_time() >= self.deadline
 
     def _raise_if_truncated(self) -> None:
         # A peer that gave up within a message says why in its trailers, and that is worth more.
