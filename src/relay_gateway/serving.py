@@ -14,6 +14,7 @@ from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableTyp
 
 from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_gateway.server import worker
+from relay_gateway.server.accept import refuse_new_connections
 from relay_gateway.web.asgi import create_app
 
 if TYPE_CHECKING:
@@ -34,8 +35,10 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
 
     Args:
         settings: where to listen, where the model is, and what bounds a request.
-        stop: when it is set, open answers end with an event that says so, and this returns when
-            the last request is over, after ``settings.drain_seconds`` and a second at most.
+        stop: when it is set, new requests are refused. Open answers may end for
+            ``settings.shutdown_grace_seconds``, and then end with an event that says so. This
+            returns when the last request is over, after ``settings.drain_seconds`` and a second at
+            most.
         task_status: is told the URLs once requests are accepted.
 
     Raises:
@@ -45,8 +48,19 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     config = _configuration(settings)
     sockets = _listen(config, settings)
     application = wrap_app(create_app(settings), config.wsgi_max_body_size, "asgi")
+
+    async def last_call() -> None:
+        await trio.lowlevel.checkpoint()
+        for listening in sockets.insecure_sockets:
+            refuse_new_connections(listening)
+
     await worker.serve(
-        application, config, sockets=sockets, shutdown_trigger=stop.wait, task_status=task_status
+        application,
+        config,
+        sockets=sockets,
+        shutdown_trigger=stop.wait,
+        last_call=last_call,
+        task_status=task_status,
     )
 
 

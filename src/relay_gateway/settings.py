@@ -45,6 +45,12 @@ class GatewaySettings(LogSettings):
         allow_inf_nan=False,
         description="seconds that a browser may read nothing",
     )
+    shutdown_grace_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds in which answers may still end at a stop",
+    )
     drain_seconds: float = Field(
         default=10.0,
         ge=0,

@@ -2,16 +2,18 @@
 
 import errno
 import socket
+import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from functools import partial
+from pathlib import Path
 
 import hypercorn.trio.run
 import pytest
 import trio
 import trio.testing
 
-from relay_gateway.server.accept import SeveralListener
+from relay_gateway.server.accept import SeveralListener, refuse_new_connections
 from relay_gateway.server.patch import install
 
 BURST = 40
@@ -198,3 +200,30 @@ async def test_socket_is_closed_by_its_handler_and_nothing_else_is() -> None:
         assert plain.socket.fileno() >= 0
         assert await client.receive_some() == b""
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel has no filter")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_kernel_makes_no_connection_after_the_last_call(host: str) -> None:
+    """What waits is still accepted and works; who asks again later is refused."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listening:
+        address = listening.getsockname()[:2]
+        with socket.create_connection(address) as waiting:
+            refuse_new_connections(listening)
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.05)
+            ours, _ = listening.accept()
+            with ours:
+                waiting.sendall(b"still")
+                assert ours.recv(5) == b"still"
+
+
+def test_other_sockets_have_no_filter(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        path = str(tmp_path / "gateway")
+        listening.bind(path)
+        listening.listen()
+        refuse_new_connections(listening)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)

@@ -223,12 +223,15 @@ async def test_gateway_ends_in_time_with_a_browser_that_reads_nothing(
         program.process.send_signal(signal.SIGTERM)
         await program.until("stopping")
         for target, status in (("/readyz", 503), (ASK, 503), ("/", 503), ("/healthz", 200)):
-            response = await kept.get(target)
-            assert response.status_code == status
-            if status == 503:
-                assert (b"retry-after", b"2") in list(response.headers)
-        async with http1(origin) as new:
-            assert (await new.get("/readyz")).status_code == 503
+            async with http1(origin) as new:
+                await new.send(target)
+                response = await new.headers()
+                assert response.status_code == status
+                assert (b"connection", b"close") in list(response.headers)
+                if status == 503:
+                    assert (b"retry-after", b"2") in list(response.headers)
+        await kept.send("/readyz")
+        assert (await kept.headers()).status_code == 503
         with trio.fail_after(drain + A_SECOND + AT_ONCE):
             await program.process.wait()
         seconds = trio.current_time() - started

@@ -1,8 +1,8 @@
 """What the application does when its worker is told to stop, to the moment."""
 
 import json
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -14,10 +14,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
 from relay_gateway.relay.outcome import STOPPED
-from relay_gateway.server.worker import Worker, current_worker
-from tests.support.asgi import Client
 from tests.support.event_stream import DONE, Event
-from tests.support.gateways import ASK, gateway_to
+from tests.support.gateways import ASK, gateway_in_worker, gateway_to
 from tests.support.models import Model, Wire
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
@@ -38,16 +36,7 @@ def causes(logs: list[Any]) -> list[str]:
     return [entry["cause"] for entry in logs if entry["event"] == "request ended"]
 
 
-@asynccontextmanager
-async def drained_by_a_worker(
-    model: Model, wire: Wire | None = None
-) -> AsyncGenerator[tuple[Client, Worker]]:
-    """Start the application in a worker."""
-    worker = Worker()
-    token = current_worker.set(worker)
-    async with gateway_to(model, wire, drain_seconds=DRAIN) as client:
-        current_worker.reset(token)
-        yield client, worker
+drained_by_a_worker = partial(gateway_in_worker, drain_seconds=DRAIN)
 
 
 @pytest.mark.parametrize("script", [[FOREVER], ["x", FOREVER]], ids=["thinking", "mid-stream"])

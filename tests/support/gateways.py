@@ -10,6 +10,7 @@ from grpclib.events import RecvRequest, listen
 
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, memory_pair
+from relay_gateway.server.worker import Worker, current_worker
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.asgi import create_app
 from tests.support.asgi import Application, Client, started
@@ -31,6 +32,18 @@ async def gateway_to(
         started(application) as client,
     ):
         yield client
+
+
+@asynccontextmanager
+async def gateway_in_worker(
+    model: Model, wire: Wire | None = None, **settings: Any
+) -> AsyncGenerator[tuple[Client, Worker]]:
+    """Start the application in a worker, which drains it."""
+    worker = Worker()
+    token = current_worker.set(worker)
+    async with gateway_to(model, wire, **settings) as client:
+        current_worker.reset(token)
+        yield client, worker
 
 
 @asynccontextmanager

@@ -12,14 +12,21 @@ After its accept, a connection belongs to its handler. trio closes it once more 
 and that costs a scope. It is left out for a plain socket, since ``tcp`` always closes it.
 """
 
+import ctypes
 import os
+import select
 import socket
+import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from struct import calcsize, pack
 from typing import Any, cast
 
 import trio
 
-__all__ = ["SeveralListener", "SeveralListenersTrio"]
+from relay_gateway.server.worker import current_worker
+
+__all__ = ["SeveralListener", "SeveralListenersTrio", "refuse_new_connections"]
 
 _Handler = Callable[[Any], Awaitable[object]]
 _Run = Callable[[Any, _Handler], Awaitable[object]]
@@ -31,6 +38,38 @@ _LONG_TURN = 0.003
 _AT_ONCE = 16
 
 
+#: Drops a TCP segment that has SYN and not ACK in its flags, the byte 13 (BPF, see filter(4)).
+_DROP_SYN = b"".join(
+    pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the flags
+        (0x54, 0, 0, 0x12),  # of SYN and ACK ...
+        (0x15, 0, 1, 0x02),  # ... is there SYN alone?
+        (0x06, 0, 0, 0),  # drop it
+        (0x06, 0, 0, 2**32 - 1),  # take it whole
+    )
+)
+_SO_ATTACH_FILTER = 26
+
+
+def refuse_new_connections(listening: socket.socket) -> None:
+    """Let no new connection come, while those that wait can still be accepted.
+
+    A connection that the kernel makes after the last accept would be closed without a byte. So on
+    Linux the kernel drops what asks for one, and the client asks again after a second: by then the
+    socket is closed, or belongs to the next process. Elsewhere nothing happens, and what comes in
+    the last microseconds is closed.
+
+    For the program that closes the socket afterwards, because nothing undoes this.
+    """
+    if sys.platform != "linux" or listening.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    code = ctypes.create_string_buffer(_DROP_SYN, len(_DROP_SYN))
+    program = pack("HP", len(_DROP_SYN) // calcsize("HBBI"), ctypes.addressof(code))
+    with suppress(OSError):  # a sandbox may forbid it
+        listening.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
 class SeveralListener(trio.abc.Listener[trio.SocketStream]):
     """trio's ``SocketListener``, with fewer checkpoints while turns of the loop are long."""
 
@@ -40,8 +79,19 @@ class SeveralListener(trio.abc.Listener[trio.SocketStream]):
         # The same socket again, because trio's accept is always a checkpoint.
         self._raw = socket.socket(fileno=os.dup(listening.fileno()))
         self._raw.settimeout(0)
+        if (worker := current_worker.get()) is not None:
+            worker.listeners.append(self)
         #: How many may still be accepted in this turn.
         self._more = 0
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a connection waits to be accepted."""
+        if self._raw.fileno() < 0:
+            return False
+        poll = select.poll()  # select.select takes no number above 1023
+        poll.register(self._raw, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def accept(self) -> trio.SocketStream:
         """Wait for a connection; a checkpoint unless the turn before was a long one.

@@ -13,14 +13,16 @@ Three things in hypercorn 0.18 are not as a relay needs them; ``patch`` has them
 import sys
 from contextlib import suppress
 from math import inf
-from typing import Any
+from struct import pack
+from typing import Any, cast
 
 import trio
 from h2.errors import ErrorCodes
 from h2.events import RequestReceived
 from h2.exceptions import ProtocolError
-from hypercorn.events import Event, Updated
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.events import Event as StreamEvent
+from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import (
     BUFFER_HIGH_WATER,
     BUFFER_LOW_WATER,
@@ -31,7 +33,12 @@ from hypercorn.protocol.h2 import (
 from hypercorn.trio.worker_context import EventWrapper
 from hypercorn.typing import Event as IOEvent
 
+from relay_gateway.server.worker import current_worker
+
 __all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
+
+#: A frame of 8 bytes of the type GOAWAY on stream 0: the highest stream there is, and NO_ERROR.
+_GOAWAY = b"\0\0\x08\x07\0" + pack(">LLL", 0, 2**31 - 1, ErrorCodes.NO_ERROR)
 
 
 class ContainedH2Protocol(H2Protocol):
@@ -45,6 +52,7 @@ class ContainedH2Protocol(H2Protocol):
         self.keep_alive_requests = -sys.maxsize  # more than there can be
         #: A request has stopped the idle timer since the client was last listened to.
         self._had_request = False
+        self._end_is_announced = False
 
     async def initiate(
         self, headers: list[tuple[bytes, bytes]] | None = None, settings: bytes | None = None
@@ -53,6 +61,17 @@ class ContainedH2Protocol(H2Protocol):
         await super().initiate(headers, settings)
         # The preface looked like a request of HTTP/1.1, and that stopped the idle timer.
         await self._say_if_idle()
+
+    async def announce_end(self) -> None:
+        """Send GOAWAY if no stream is open and the worker stops, so that the client goes elsewhere.
+
+        It refuses no stream (RFC 9113 § 6.8), and is not sent by h2, whose GOAWAY ends all streams.
+        It waits for the last stream, because some clients give up all streams when it comes.
+        """
+        worker = current_worker.get()
+        if worker is not None and worker.is_stopping and self.idle and not self._end_is_announced:
+            self._end_is_announced = True
+            await self.send(RawData(_GOAWAY))
 
     async def _create_stream(self, request: RequestReceived) -> None:
         self._had_request = True
@@ -74,11 +93,16 @@ class ContainedH2Protocol(H2Protocol):
             await self._close_stream(event.stream_id)
             await self._window_updated(event.stream_id)  # has the sending task drop the buffer
             await self._say_if_idle()
+        if isinstance(event, StreamClosed):
+            await self.announce_end()
 
     async def handle(self, event: Event) -> None:
         """Handle what came from the client."""
         self._had_request = not self.idle
         await super().handle(event)
+        if isinstance(event, Closed):
+            for buffer in self.stream_buffers.values():
+                cast("BoundedStreamBuffer", buffer).mark_sent()  # as much as it will ever be
         if self._had_request:  # now or before: it may have come with its own reset
             await self._say_if_idle()
 
@@ -102,6 +126,10 @@ class _StreamBuffers(dict[int, StreamBuffer]):
     def __setitem__(self, number: int, _: StreamBuffer) -> None:
         super().__setitem__(number, BoundedStreamBuffer(EventWrapper))
 
+    def __delitem__(self, number: int) -> None:
+        cast("BoundedStreamBuffer", self[number]).mark_sent()
+        super().__delitem__(number)
+
 
 class _FinishedStream:
     async def handle(self, event: StreamEvent) -> None:
@@ -121,6 +149,7 @@ class BoundedStreamBuffer(StreamBuffer):
         """Start empty."""
         super().__init__(event_class)
         self._last_taken = -inf
+        self._sent = trio.Event()
 
     async def push(self, data: bytes) -> None:
         """Add a chunk, then wait while there is too much."""
@@ -133,10 +162,18 @@ class BoundedStreamBuffer(StreamBuffer):
             await self._wait(self._paused)
 
     async def drain(self) -> None:
-        """Wait until the client has taken all."""
-        await self._wait(self._is_empty)
+        """Wait until the client has taken all, and the end of the stream if that is the next.
 
-    async def _wait(self, event: IOEvent) -> None:
+        hypercorn's waits for the bytes alone. What counts a stream as over would then cut off its
+        end, for example a server that stops.
+        """
+        await self._wait(self._sent if self._complete else self._is_empty)
+
+    def mark_sent(self) -> None:
+        """End a wait for the end of the stream: it is on its way, or is given up."""
+        self._sent.set()
+
+    async def _wait(self, event: IOEvent | trio.Event) -> None:
         self._last_taken = trio.current_time()
         while not event.is_set():
             deadline = self._last_taken + self.write_timeout

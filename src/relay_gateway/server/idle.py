@@ -27,12 +27,23 @@ class Terminated(EventWrapper):
         super().__init__()
         #: The timers of the connections that are idle.
         self.idle: set[IdleTimer] = set()
+        #: Idle connections end, unless their first request may still be on its way.
+        self.ends_idle = False
 
     async def set(self) -> None:
         """Set it; not a checkpoint."""
         await super().set()
         for timer in self.idle:
             timer.expire()
+
+    def end_idle(self) -> None:
+        """End the connections that are idle, and those that become idle, after a last request.
+
+        hypercorn refuses no request for it, as it does once this event is set.
+        """
+        self.ends_idle = True
+        for timer in self.idle:
+            timer.expire_if_due()
 
 
 class IdleTimer:
@@ -45,6 +56,8 @@ class IdleTimer:
         self._deadline = inf
         self._scope = trio.CancelScope()
         self._is_waiting = False
+        #: No request has come yet.
+        self._is_fresh = True
 
     def scope(self) -> trio.CancelScope:
         """Make a scope to read in; a wait for bytes in it is cancelled when the time is up."""
@@ -55,8 +68,8 @@ class IdleTimer:
         """Begin a wait for bytes, in the scope."""
         self._is_waiting = True
         self._set_deadline(self._deadline)
-        if self._terminated.is_set() and self in self._terminated.idle:
-            self.expire()
+        if self in self._terminated.idle:
+            self.expire_if_due()
 
     def wait_ends(self) -> None:
         """End the wait; the time may be up all the same."""
@@ -68,6 +81,11 @@ class IdleTimer:
         if self._is_waiting:
             self._scope.cancel()
 
+    def expire_if_due(self) -> None:
+        """End the connection if it waits for bytes, and idle connections end now."""
+        if self._terminated.is_set() or (self._terminated.ends_idle and not self._is_fresh):
+            self.expire()
+
     async def restart(self, *_: object) -> None:
         """Count from now, because the connection is idle; not a checkpoint.
 
@@ -75,11 +93,11 @@ class IdleTimer:
         """
         self._count_to(trio.current_time() + self._seconds)
         self._terminated.idle.add(self)
-        if self._terminated.is_set():
-            self.expire()
+        self.expire_if_due()
 
     async def stop(self) -> None:
         """Stop counting: a request has come; not a checkpoint."""
+        self._is_fresh = False
         self.stop_nowait()
 
     def stop_nowait(self) -> None:

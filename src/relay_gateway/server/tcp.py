@@ -32,6 +32,7 @@ from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVa
 from structlog.stdlib import get_logger
 
 from relay_gateway.extensions import CHUNK_WRITER
+from relay_gateway.server.http2 import ContainedH2Protocol
 from relay_gateway.server.idle import IdleTimer, Terminated
 from relay_gateway.server.requests import RequestTasks
 from relay_gateway.server.worker import Worker, current_worker
@@ -100,7 +101,7 @@ class BoundedTCPServer(TCPServer):
         except* Exception as errors:  # noqa: BLE001 - whatever it is, the other connections go on
             _log.exception("connection failed", exc_info=errors)
         finally:
-            worker.connections.discard(self)
+            worker.connection_ended(self)
             # Each refers to us and we to it, so only the garbage collector would free them.
             del self.app
             self.__dict__.pop("protocol", None)  # absent if the client disconnected at once
@@ -226,6 +227,14 @@ class BoundedTCPServer(TCPServer):
         self._last_write_deadline = min(self._last_write_deadline, deadline)
         for scope in self._writes:
             scope.deadline = min(scope.deadline, self._last_write_deadline)
+
+    def announce_end(self) -> None:
+        """Send GOAWAY over HTTP/2; with HTTP/1.1, the response says so."""
+        protocol: ProtocolWrapper | None = getattr(self, "protocol", None)
+        inner = None if protocol is None else protocol.protocol
+        if isinstance(inner, ContainedH2Protocol):
+            # In a task, because a client that does not read makes it wait.
+            cast("Any", self._task_group).spawn(inner.announce_end)
 
     async def _close(self) -> None:
         if self._socket is None:

@@ -85,6 +85,7 @@ class Gateway:
         self.metrics = Metrics()
         self.log = RequestLog(self.metrics)
         self.shutdown = Shutdown(self.log)
+        self._grace_seconds = settings.shutdown_grace_seconds
         self._drain_seconds = settings.drain_seconds
         self._stop = trio.Event()
         self._watchdog = Watchdog(settings.watchdog_seconds, self.metrics.loop_blocked.inc)
@@ -110,18 +111,17 @@ class Gateway:
 
     async def release_channel(self) -> None:
         """Let the channel close; not a checkpoint."""
-        self.shutdown.begin()  # for servers that do not drain first
+        self.shutdown.stop_answers()  # for servers that do not drain first
         self._stop.set()
 
     async def drain(self) -> None:
-        """End the open answers with an event that says why, and wait until requests are over.
+        """Let open answers end, tell the others why they are stopped, and wait for their browsers.
 
-        New requests are refused while it waits, for ``drain_seconds`` at most.
+        New requests are refused meanwhile: for ``shutdown_grace_seconds`` and then
+        ``drain_seconds`` at most, or until ``shutdown.skip`` is called.
         """
         _log.info("stopping", requests=self.shutdown.requests)
-        self.shutdown.begin()
-        with trio.move_on_after(self._drain_seconds):
-            await self.shutdown.until_idle()
+        await self.shutdown.run(self._grace_seconds, self._drain_seconds)
         self._stop.set()  # nobody needs the model any more
 
 
@@ -153,7 +153,7 @@ def _add_lifespan(app: QuartTrio, gateway: Gateway) -> None:
     async def open_channel() -> None:
         await app.nursery.start(gateway.hold_channel)
         if (worker := current_worker.get()) is not None:
-            worker.drain = gateway.drain
+            worker.drain, worker.skip = gateway.drain, gateway.shutdown.skip
             gateway.metrics.watch(
                 "relay_connections", "Connections now open", partial(len, worker.connections)
             )

@@ -71,11 +71,12 @@ class HTTPConnection(TrioASGIHTTPConnection):
         headers = self.scope["headers"]
         if traces := [value.decode("latin-1") for name, value in headers if name == _TRACE]:
             join_trace(traces)
-        self._shutdown.requests += 1
+        is_counted = self._shutdown.request_began()
         try:
             await self._answer(receive, send)
         finally:
-            self._shutdown.request_ended()
+            if is_counted:
+                self._shutdown.request_ended()
             relay: Relay | None = cast("dict[str, Any]", self.scope).get(RELAY)
             if relay is not None:
                 self._log.end(relay, disconnected=self._is_disconnected)

@@ -75,7 +75,7 @@ class Routes:
         self._hold = settings.hold_seconds
         self._catalogue = Catalogue(model)
         self._openai = OpenAIRoutes(settings, model, self._catalogue, self._begin, _STREAM_HEADERS)
-        self._retry_after = max(1, ceil(settings.drain_seconds))
+        self._retry_after = max(1, ceil(settings.shutdown_grace_seconds + settings.drain_seconds))
 
     def add_to(self, app: QuartTrio, metrics: Metrics) -> None:
         """Add the routes to an application."""
@@ -98,6 +98,7 @@ class Routes:
         app.before_request(self.refuse_when_stopping)
         app.register_error_handler(HTTPException, _error_response)
         app.after_request(_allow_all_origins)
+        app.after_request(self.close_when_stopping)
 
     async def stream(self) -> Response:
         """Answer a prompt with server-sent events."""
@@ -122,7 +123,7 @@ class Routes:
         """Have a request for an answer recorded; ``HTTPConnection`` ends what begins here."""
         scope[RELAY] = relay
         self._log.begin(relay)
-        if self._shutdown.has_begun:  # while the request's body was read
+        if self._shutdown.answers_are_stopped:  # while the request's body was read
             relay.stop()
 
     async def refuse_when_stopping(self) -> None:
@@ -131,6 +132,12 @@ class Routes:
             raise ServiceUnavailable(
                 "the gateway is being restarted", retry_after=self._retry_after
             )
+
+    async def close_when_stopping(self, response: Response) -> Response:
+        """Have the client make its next connection, elsewhere if it can (RFC 9112 § 9.6)."""
+        if self._shutdown.has_begun and current_request.http_version.startswith("1"):
+            response.headers["Connection"] = "close"  # HTTP/2 has GOAWAY, which the server sends
+        return response
 
 
 async def _alive() -> str:
