@@ -67,6 +67,8 @@ ONCE = (
     "tests/cancellation/test_simulation.py",
     "tests/gateway/test_checkpoints_of_connections.py",
     "tests/gateway/test_programs.py",
+    "tests/gateway/test_stop_of_programs.py",
+    "tests/gateway/test_workers.py",
     "tests/model/test_checkpoints.py",
     "tests/model/test_load.py",
     "tests/model/test_local_backend.py",

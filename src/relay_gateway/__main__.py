@@ -7,7 +7,7 @@ case after one line on stderr.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import trio
@@ -17,7 +17,6 @@ from relay_common.errors import StartupError
 from relay_common.gc_tuning import tune_gc
 from relay_common.log import configure_logging
 from relay_common.running import run
-from relay_gateway.serving import serve
 from relay_gateway.settings import GatewaySettings
 
 __all__ = ["main"]
@@ -33,12 +32,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = parse_settings(GatewaySettings, arguments)
     configure_logging(settings)
     stop = trio.Event()
-    main = partial(serve, settings, stop=stop)
+    main = partial(_serving(settings), settings, stop=stop)
     tune_gc()
     try:
         return run(main, on_terminate=stop.set, on_interrupt=stop.set)
     except StartupError as error:
         fail("relay-gateway", error)
+
+
+def _serving(settings: GatewaySettings) -> Callable[..., Awaitable[None]]:
+    if settings.workers == 1:
+        from relay_gateway.serving import serve  # noqa: PLC0415 - a supervisor serves nothing itself
+
+        return serve
+    from relay_gateway.workers.supervisor import supervise  # noqa: PLC0415
+
+    return supervise
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 """
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,19 +17,25 @@ from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_gateway.server import worker
 from relay_gateway.server.accept import refuse_new_connections
 from relay_gateway.web.asgi import create_app
+from relay_gateway.web.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from hypercorn.config import Sockets
 
     from relay_gateway.settings import GatewaySettings
 
-__all__ = ["serve"]
+__all__ = ["listen", "serve"]
 
 
 async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     settings: "GatewaySettings",
     *,
     stop: trio.Event,
+    sockets: "Sockets | None" = None,
+    metrics: Metrics | None = None,
+    last_call: "Callable[[], Awaitable[None]] | None" = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listen, and relay answers until told to stop; cancelling ends every request at once.
@@ -39,6 +46,10 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
             ``settings.shutdown_grace_seconds``, and then end with an event that says so. This
             returns when the last request is over, after ``settings.drain_seconds`` and a second at
             most.
+        sockets: where to listen, if others listen there too; made of ``settings`` when left out.
+        metrics: what to count in; its own when left out.
+        last_call: awaited when all is drained, before the last connections are accepted; when left
+            out, no other connection comes.
         task_status: is told the URLs once requests are accepted.
 
     Raises:
@@ -46,20 +57,14 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
 
     """
     config = _configuration(settings)
-    sockets = _listen(config, settings)
-    application = wrap_app(create_app(settings), config.wsgi_max_body_size, "asgi")
-
-    async def last_call() -> None:
-        await trio.lowlevel.checkpoint()
-        for listening in sockets.insecure_sockets:
-            refuse_new_connections(listening)
-
+    sockets = sockets or listen(settings)
+    application = create_app(settings, metrics=metrics)
     await worker.serve(
-        application,
+        wrap_app(application, config.wsgi_max_body_size, "asgi"),
         config,
         sockets=sockets,
         shutdown_trigger=stop.wait,
-        last_call=last_call,
+        last_call=last_call or partial(_refuse_others, sockets),
         task_status=task_status,
     )
 
@@ -73,7 +78,20 @@ def _configuration(settings: "GatewaySettings") -> Config:
     return config
 
 
-def _listen(config: Config, settings: "GatewaySettings") -> "Sockets":
+async def _refuse_others(sockets: "Sockets") -> None:
+    await trio.lowlevel.checkpoint()
+    for listening in sockets.insecure_sockets:
+        refuse_new_connections(listening)
+
+
+def listen(settings: "GatewaySettings") -> "Sockets":
+    """Listen where the settings say.
+
+    Raises:
+        StartupError: the address cannot be listened on.
+
+    """
+    config = _configuration(settings)
     try:
         sockets = config.create_sockets()
         for sock in sockets.insecure_sockets:

@@ -24,6 +24,9 @@ class GatewaySettings(LogSettings):
     port: int = Field(
         default=8080, ge=0, le=LAST_PORT, description="port to listen on; 0 takes any free one"
     )
+    workers: int = Field(
+        default=1, ge=1, le=256, description="processes that serve; each takes one core"
+    )
     model_target: Target = Field(
         default="127.0.0.1:50051", description="HOST:PORT of the model service"
     )

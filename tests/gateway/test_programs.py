@@ -349,10 +349,15 @@ def taken_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [("relay_gateway", "relay-gateway"), ("relay_demo.__main__", "relay-demo")]
+    ("command", "name"),
+    [
+        (("relay_gateway",), "relay-gateway"),
+        (("relay_gateway", "--workers=2"), "relay-gateway"),
+        (("relay_demo.__main__",), "relay-demo"),
+    ],
 )
-def test_port_in_use_is_one_line(module: str, name: str, taken_port: int) -> None:
-    result = run(module, f"--port={taken_port}")
+def test_port_in_use_is_one_line(command: tuple[str, ...], name: str, taken_port: int) -> None:
+    result = run(*command, f"--port={taken_port}")
     last = result.stderr.splitlines()[-1]
     reason = "address already in use"
     assert last == f"{name}: error: cannot listen on 127.0.0.1:{taken_port}: {reason}"

@@ -78,11 +78,16 @@ _log = get_logger(__name__)
 class Gateway:
     """What lives as long as the application: the channel to the model, and the open requests."""
 
-    def __init__(self, settings: GatewaySettings, channel: Channel | None = None) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        channel: Channel | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         """Prepare; ``channel`` is used instead of one to ``settings.model_target`` if given."""
         host, port = parse_target(settings.model_target)
         self.model = channel or Channel(host, port, config=_TO_MODEL)
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
         self.log = RequestLog(self.metrics)
         self.shutdown = Shutdown(self.log)
         self._grace_seconds = settings.shutdown_grace_seconds
@@ -125,7 +130,12 @@ class Gateway:
         self._stop.set()  # nobody needs the model any more
 
 
-def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> QuartTrio:
+def create_app(
+    settings: GatewaySettings,
+    *,
+    channel: Channel | None = None,
+    metrics: Metrics | None = None,
+) -> QuartTrio:
     """Make the application; its connection to the model is opened when a server starts it.
 
     Replaces what ``server/patch.py`` lists in hypercorn, for the whole process.
@@ -133,10 +143,11 @@ def create_app(settings: GatewaySettings, *, channel: Channel | None = None) -> 
     Args:
         settings: where the model is, and what bounds a request.
         channel: for tests, and for a model that is reached in another way.
+        metrics: what to count in; its own when left out.
 
     """
     patch.install(write_timeout=settings.write_timeout_seconds)
-    gateway = Gateway(settings, channel)
+    gateway = Gateway(settings, channel, metrics)
     app = QuartTrio(__name__, static_folder="static")
     app.asgi_http_class = partial(HTTPConnection, gateway.log, gateway.shutdown)  # type: ignore[assignment] # Quart calls it
     # Quart asks of each function, for each request, whether it is a coroutine. The functions are

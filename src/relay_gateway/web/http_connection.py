@@ -71,11 +71,12 @@ class HTTPConnection(TrioASGIHTTPConnection):
         headers = self.scope["headers"]
         if traces := [value.decode("latin-1") for name, value in headers if name == _TRACE]:
             join_trace(traces)
-        is_counted = self._shutdown.request_began()
+        is_waited_for = not self._shutdown.has_begun
+        self._shutdown.requests += is_waited_for
         try:
             await self._answer(receive, send)
         finally:
-            if is_counted:
+            if is_waited_for:
                 self._shutdown.request_ended()
             relay: Relay | None = cast("dict[str, Any]", self.scope).get(RELAY)
             if relay is not None:

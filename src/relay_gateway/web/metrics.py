@@ -7,7 +7,14 @@ that is read when somebody scrapes, for example ``relay_tasks``, so that it cost
 from collections.abc import Callable
 
 import trio
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 from relay_common.log_metrics import DroppedLines
 from relay_gateway.relay.outcome import Cause
@@ -50,6 +57,19 @@ class Metrics:
             buckets=_TIMES,
             registry=self.registry,
         )
+
+    async def exposition(self) -> bytes:
+        """Return all metrics in Prometheus's text format.
+
+        Here they are those of this process. With several workers they are those of all, and this
+        waits for them.
+
+        Raises:
+            TooSlowError: the others cannot be asked.
+
+        """
+        await trio.lowlevel.checkpoint()
+        return generate_latest(self.registry)
 
     def watch(self, name: str, text: str, count: Callable[[], float]) -> None:
         """Add a gauge that is read when the metrics are."""

@@ -12,8 +12,9 @@
 from math import ceil
 from typing import Any, cast
 
+import trio
 from grpclib.exceptions import GRPCError
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from quart import Request, Response, has_request_context
 from quart import request as current_request
 from quart import websocket as current_websocket
@@ -86,7 +87,10 @@ class Routes:
             return response
 
         async def expose_metrics() -> Response:
-            text = generate_latest(metrics.registry)
+            try:
+                text = await metrics.exposition()
+            except trio.TooSlowError:
+                raise ServiceUnavailable("the other workers cannot be asked") from None
             return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
         app.add_url_rule("/", view_func=page)

@@ -28,7 +28,8 @@ class Shutdown:
         self.has_begun = False
         #: Once they are, an answer that begins is stopped as well.
         self.answers_are_stopped = False
-        #: Requests of any kind that are not over, and came before it began.
+        #: Requests of any kind that are not over, and came before it began: a steady stream of
+        #: refused ones would look like an answer that goes on.
         self.requests = 0
         self._log = log
         self._waiting = trio.lowlevel.ParkingLot()
@@ -65,14 +66,6 @@ class Shutdown:
         with trio.move_on_after(seconds) as self._scope:
             while self.requests and not self._skipped:
                 await self._waiting.park()
-
-    def request_began(self) -> bool:
-        """Count a request that has to be waited for; False for one that comes too late.
-
-        Otherwise a steady stream of refused requests would look like an answer that goes on.
-        """
-        self.requests += not self.has_begun
-        return not self.has_begun
 
     def request_ended(self) -> None:
         """Count a request no more."""

@@ -9,10 +9,14 @@ _ROUTES = "src/relay_gateway/web/routes.py"
 _WORKER = "src/relay_gateway/server/worker.py"
 _IDLE = "src/relay_gateway/server/idle.py"
 _ACCEPT = "src/relay_gateway/server/accept.py"
+_WORKERS = "src/relay_gateway/workers/"
 _HTTP2 = "src/relay_gateway/server/http2.py"
 
 _TEST_GRACE = "tests/gateway/test_grace.py::"
 _TEST_LAST = "tests/gateway/test_last_call.py::"
+_TEST_WORKERS = "tests/gateway/test_workers.py::"
+_TEST_FIGURES = "tests/gateway/test_figures.py::"
+_TEST_LINK = "tests/gateway/test_link.py::"
 _TEST_ACCEPT = "tests/gateway/test_accept.py::"
 
 MUTANTS = [
@@ -27,9 +31,9 @@ MUTANTS = [
     Mutant(
         0,
         "a request that is refused makes the grace longer",
-        _SHUTDOWN,
-        right="        self.requests += not self.has_begun\n        return not self.has_begun\n",
-        wrong="        self.requests += 1\n        return True\n",
+        "src/relay_gateway/web/http_connection.py",
+        right="        is_waited_for = not self._shutdown.has_begun\n",
+        wrong="        is_waited_for = True\n",
         tests=(f"{_TEST_GRACE}test_refused_requests_do_not_make_the_grace_longer",),
     ),
     Mutant(
@@ -117,5 +121,107 @@ MUTANTS = [
             f"{_TEST_LAST}test_second_order_tells_answers_on_the_wire",
             "tests/cancellation/test_matrix.py::test_cell",
         ),
+    ),
+    Mutant(
+        0,
+        "a worker that has ended is not replaced",
+        f"{_WORKERS}supervisor.py",
+        right="            await self._pause(short_lived)\n",
+        wrong="            await self._stop.wait()\n",
+        tests=(f"{_TEST_WORKERS}test_worker_that_hangs_is_killed_and_replaced",),
+    ),
+    Mutant(
+        0,
+        "a supervisor whose workers do not start never gives up",
+        f"{_WORKERS}supervisor.py",
+        right="if failed_starts >= self._patience.starts and not self._serving():",
+        wrong="if False:",
+        tests=(f"{_TEST_WORKERS}test_supervisor_gives_up_when_no_worker_starts",),
+    ),
+    Mutant(
+        0,
+        "a worker without answers leaves the others alone at a stop",
+        f"{_WORKERS}worker.py",
+        right="        await self._end.wait()\n",
+        wrong="",
+        tests=(f"{_TEST_WORKERS}test_requests_are_refused_until_the_last_worker_has_drained",),
+    ),
+    Mutant(
+        0,
+        "a worker goes on without its supervisor",
+        f"{_WORKERS}worker.py",
+        right="            await self._do(message)\n        await self._skip()\n",
+        wrong="            await self._do(message)\n",
+        tests=(f"{_TEST_WORKERS}test_workers_end_with_a_supervisor_that_is_killed",),
+    ),
+    Mutant(
+        0,
+        "a worker whose loop is blocked goes on without its supervisor",
+        f"{_WORKERS}worker.py",
+        right="    os._exit(EXIT_FAILURE)\n",
+        wrong="",
+        tests=(f"{_TEST_WORKERS}test_worker_whose_loop_is_blocked_ends_with_its_supervisor",),
+    ),
+    Mutant(
+        0,
+        "a signal to all processes ends the workers",
+        f"{_WORKERS}worker.py",
+        right="        signal.signal(number, signal.SIG_IGN)\n",
+        wrong="        pass\n",
+        tests=(f"{_TEST_WORKERS}test_signals_to_a_worker_are_the_supervisors_to_act_on",),
+    ),
+    Mutant(
+        0,
+        "a worker that hangs lives on",
+        f"{_WORKERS}process.py",
+        right='        _log.error("a worker hangs and is killed", worker=self.number)\n'
+        "        process.kill()\n",
+        wrong='        _log.error("a worker hangs and is killed", worker=self.number)\n',
+        tests=(f"{_TEST_WORKERS}test_worker_that_hangs_is_killed_and_replaced",),
+    ),
+    Mutant(
+        0,
+        "a worker that hangs holds up a stop",
+        f"{_WORKERS}supervisor.py",
+        right="            nursery.cancel_scope.deadline = trio.current_time() +"
+        " self._longest_stop\n",
+        wrong="",
+        tests=(f"{_TEST_WORKERS}test_worker_that_hangs_holds_up_no_stop",),
+    ),
+    Mutant(
+        0,
+        "counters fall when a worker ends",
+        f"{_WORKERS}figures.py",
+        right="        self._ended = _merged([self._ended, lasting])\n",
+        wrong="        self._ended = self._ended or _merged([[*lasting][:0]])\n",
+        tests=(
+            f"{_TEST_FIGURES}test_what_ended_processes_have_counted_stays_and_what_they_held_does_not",
+        ),
+    ),
+    Mutant(
+        0,
+        "the gauges of a dead worker stay",
+        f"{_WORKERS}figures.py",
+        right="[metric for metric in figures if metric[2] in _LASTING]",
+        wrong="[*figures]",
+        tests=(
+            f"{_TEST_FIGURES}test_what_ended_processes_have_counted_stays_and_what_they_held_does_not",
+        ),
+    ),
+    Mutant(
+        0,
+        "each worker exposes its own metrics",
+        f"{_WORKERS}worker.py",
+        right="                metrics=self._metrics,\n",
+        wrong="",
+        tests=(f"{_TEST_WORKERS}test_metrics_are_one_truth_at_every_scrape",),
+    ),
+    Mutant(
+        0,
+        "a message follows one that was cut short",
+        f"{_WORKERS}link.py",
+        right="            self._is_whole = False\n",
+        wrong="",
+        tests=(f"{_TEST_LINK}test_nothing_follows_a_message_that_was_cut_short",),
     ),
 ]
