@@ -8,12 +8,14 @@ with exit code 2 and this line::
 """
 
 import os
+import re
 import sys
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
-from pydantic_settings import CliApp, CliSettingsSource
+from pydantic_settings import CliApp, CliSettingsSource, SettingsError
 
 from relay_common.environment import odd_variables
 from relay_common.errors import StartupError
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
-__all__ = ["fail", "parse_settings"]
+__all__ = ["fail", "parse_settings", "version_of"]
 
 SettingsT = TypeVar("SettingsT", bound=LogSettings)
 
 _DISTRIBUTION = "token-relay"
+_UNKNOWN = re.compile(r"unrecognized arguments: (?P<flag>--[^ =]+)")
+#: What ``--help`` would say of a default that is none, or that is computed.
+_NO_DEFAULT = re.compile(r" ?\(default(: null|: \0| factory: \w+)\)")
 #: What a value of a type is called in ``--help``.
 _WORDS = {"str": "TEXT", "int": "NUMBER", "float": "NUMBER", "Path": "FILE", "bool": "BOOLEAN"}
 
@@ -59,23 +64,52 @@ def parse_settings(
     given = sys.argv[1:] if arguments is None else list(arguments)
     name = program or settings.model_config.get("cli_prog_name") or sys.argv[0]
     if "--version" in given:
-        sys.stdout.write(f"{name} {version(_DISTRIBUTION)}\n")
+        sys.stdout.write(f"{version_of(name)}\n")
         raise SystemExit(0)
-    prefix = settings.model_config.get("env_prefix", "")
-    for line in odd_variables(os.environ, list(settings.model_fields), prefix):
-        sys.stderr.write(f"{name}: warning: {line}\n")
+    _warn(name, settings, is_whole=program is None)
     try:
         return CliApp.run(settings, cli_args=given, cli_settings_source=_Flags(settings))
     except ValidationError as error:
         fail(name, StartupError(_describe(error, settings, flags)))
+    except SettingsError as error:
+        fail(name, StartupError(_describe_command_line(str(error), settings)))
+
+
+def _warn(name: str, settings: type[LogSettings], *, is_whole: bool) -> None:
+    """Say which variables are odd; ``is_whole`` if these are all settings of the program."""
+    prefix = settings.model_config.get("env_prefix", "")
+    known = {*map(str.upper, settings.model_fields), *settings.other_variables}
+    for line in odd_variables(os.environ, sorted(known), prefix, with_shared=is_whole):
+        sys.stderr.write(f"{name}: warning: {line}\n")
 
 
 class _Flags(CliSettingsSource[Any]):
     """The command line, whose ``--help`` says what a value is and not which type of Python."""
 
+    def __init__(self, settings: type[LogSettings]) -> None:
+        super().__init__(settings, cli_exit_on_error=False)
+        # A variable that is empty counts as not set. A flag was given by somebody.
+        self.env_ignore_empty = False
+
+    def _help_format(self, *args: Any, **options: Any) -> str:
+        return _NO_DEFAULT.sub("", super()._help_format(*args, **options))
+
     def _metavar_format(self, obj: Any) -> str:
         described = super()._metavar_format(obj)
         return "|".join(dict.fromkeys(_WORDS.get(part, part) for part in described.split("|")))
+
+
+def version_of(program: str) -> str:
+    """Say which version a program has."""
+    return f"{program} {version(_DISTRIBUTION)}"
+
+
+def _describe_command_line(text: str, settings: type[LogSettings]) -> str:
+    text = text.removeprefix("error parsing CLI: ")
+    flags = [f"--{field.replace('_', '-')}" for field in settings.model_fields]
+    wrong = _UNKNOWN.match(text)
+    near = get_close_matches(wrong["flag"], flags, n=1) if wrong is not None else []
+    return f"{text}: did you mean {near[0]}?" if near else f"{text}; see --help"
 
 
 def fail(program: str, error: StartupError) -> NoReturn:
@@ -105,7 +139,7 @@ def _describe_one(
 
 def _not(details: "ErrorDetails", settings: type[LogSettings]) -> str:
     """Quote the wrong value, unless there is none or its field must not be shown."""
-    if details["type"] == "missing":
+    if details["type"] == "missing" or details["input"] == "":
         return ""
     field = settings.model_fields.get(str(details["loc"][0])) if details["loc"] else None
     return f", not {details['input']!r}" if field is None or field.repr else ""

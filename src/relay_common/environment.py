@@ -9,7 +9,7 @@ They are warnings, because Kubernetes sets variables of such names for a service
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 __all__ = ["odd_variables"]
@@ -18,12 +18,19 @@ __all__ = ["odd_variables"]
 _PREFIXES = ("RELAY_DEMO_", "RELAY_MODEL_", "RELAY_")
 #: The gateway's, though it begins as the model's do.
 _OF_THE_GATEWAY = "RELAY_MODEL_TARGET"
+#: Read by every program.
+_SHARED_PREFIX = "RELAY_LOG_"
+_SHARED = ("RELAY_LOG_FORMAT", "RELAY_LOG_LEVEL")
 #: What Kubernetes and Docker set for a service of the name.
 _OF_A_PLATFORM = re.compile(r".*_(SERVICE_(HOST|PORT)(_.*)?|PORT(_\d+_(TCP|UDP).*)?|NAME|ENV_.*)")
 
 
 def odd_variables(
-    environment: Mapping[str, str], fields: "Iterator[str] | list[str]", prefix: str
+    environment: Mapping[str, str],
+    fields: Iterable[str],
+    prefix: str,
+    *,
+    with_shared: bool = False,
 ) -> Iterator[str]:
     """Say what is odd about the variables of one program.
 
@@ -31,10 +38,15 @@ def odd_variables(
         environment: the variables, such as ``os.environ``.
         fields: the names of the program's settings.
         prefix: what its variables begin with, for example ``RELAY_``.
+        with_shared: look at the variables that all programs read, too.
 
     """
     known = [f"{prefix}{field.upper()}" for field in fields]
-    for name in sorted(name for name in environment if _prefix_of(name) == prefix):
+    own = {name for name in environment if _prefix_of(name) == prefix}
+    if with_shared:
+        known += [name for name in _SHARED if name not in known]
+        own |= {name for name in environment if name.startswith(_SHARED_PREFIX)}
+    for name in sorted(own):
         if name in known:
             if not environment[name]:
                 yield f"{name} is empty, and counts as not set"

@@ -11,10 +11,10 @@ the environment are redacted in every line. For example::
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TextIO, cast
 
 import structlog
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from relay_common.background import BackgroundHandler
@@ -63,6 +63,17 @@ class LogSettings(BaseSettings):
         description="the least severe events that are logged; RELAY_LOG_LEVEL sets it for every"
         " program of the relay",
     )
+
+    other_variables: ClassVar[frozenset[str]] = frozenset()
+    """Names of variables with the same prefix that other commands read, without the prefix."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_empty(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse a flag that was given and says nothing, for example ``--host "$UNSET"``."""
+        if value == "" and cls.model_fields[str(info.field_name)].default != "":
+            raise ValueError("must not be empty")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -96,8 +96,8 @@ def listen(settings: "GatewaySettings") -> "Sockets":
         sockets = config.create_sockets()
         for sock in sockets.insecure_sockets:
             sock.listen(config.backlog)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, TypeError, UnicodeError) as error:  # the last two: no host's name
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         message = f"cannot listen on {settings.host}:{settings.port}: {reason}"
         raise StartupError(message, exit_code=EXIT_FAILURE) from error
     return sockets

@@ -209,8 +209,8 @@ def _configuration(settings: "ModelSettings") -> Configuration:
 def _listening(host: str, port: int) -> "Generator[None]":
     try:
         yield
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, TypeError, UnicodeError) as error:  # the last two: no host's name
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         message = f"cannot listen on {host}:{port}: {reason}"
         raise StartupError(message, exit_code=EXIT_FAILURE) from error
 

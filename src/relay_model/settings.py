@@ -84,6 +84,9 @@ class ModelSettings(BackendSettings, _ServerSettings):
 
     model_config = SettingsConfigDict(env_prefix="RELAY_MODEL_", cli_prog_name="relay-model")
 
+    # Those of "relay-model ask".
+    other_variables = frozenset({"PROMPT", "SESSION_ID", "DEADLINE_SECONDS"})
+
     backend: Annotated[str, AfterValidator(_known_backend)] = Field(
         default="demo",
         description=f"what answers: {', '.join(BACKENDS)}, or one from another package",

@@ -23,6 +23,7 @@ class Settings(LogSettings):
 
     count: int = Field(default=1, ge=0)
     address: str = Field(default="x", max_length=3, repr=False)
+    note: str = ""
     size_hint: int = Field(default_factory=_size)
 
 
@@ -119,3 +120,47 @@ def test_help_says_nothing_of_python(capsys: pytest.CaptureFixture[str]) -> None
     assert "--count NUMBER" in out
     assert "--address TEXT" in out
     assert not {"str", "int", "float"} & set(out.split())
+
+
+def test_help_says_nothing_of_defaults_that_are_none_or_computed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_settings(Settings, ["--help"])
+    out = capsys.readouterr().out
+    assert "(default: 1)" in out
+    assert not [word for word in ("null", "factory", "_size", "None") if word in out]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--cuont", "1"], "unrecognized arguments: --cuont 1: did you mean --count?"),
+        (["--adress=x"], "unrecognized arguments: --adress=x: did you mean --address?"),
+        (["--xyzzy"], "unrecognized arguments: --xyzzy; see --help"),
+        (["more"], "unrecognized arguments: more; see --help"),
+        (["--count"], "argument --count: expected one argument; see --help"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refusal(capsys, *arguments) == f"try-it: error: {words}"
+
+
+@pytest.mark.parametrize(("flag", "name"), [("--count", "COUNT"), ("--address", "ADDRESS")])
+def test_a_flag_that_says_nothing_is_a_mistake(
+    flag: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in ([flag, ""], [f"{flag}="]):
+        line = refusal(capsys, *arguments)
+        assert line == f"try-it: error: {flag} (TRY_{name}): must not be empty"
+
+
+def test_a_flag_whose_default_is_empty_may_be() -> None:
+    assert parse_settings(Settings, ["--note="]).note == ""
+
+
+def test_a_variable_that_says_nothing_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRY_COUNT", "")
+    assert parse_settings(Settings, []).count == 1

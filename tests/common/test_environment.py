@@ -42,3 +42,11 @@ def test_variables_of_the_other_programs_are_theirs() -> None:
     assert said("RELAY_MODEL_", RELAY_MODEL_PRT="x", RELAY_MODEL_TARGET="x", RELAY_PRT="x") == [
         "RELAY_MODEL_PRT is no setting: did you mean RELAY_MODEL_PORT?"
     ]
+
+
+def test_variables_for_all_programs_are_looked_at_by_the_one_that_runs() -> None:
+    environment = {"RELAY_LOG_FROMAT": "json", "RELAY_LOG_LEVEL": "info"}
+    meant = "RELAY_LOG_FROMAT is no setting: did you mean RELAY_LOG_FORMAT?"
+    for prefix in ("RELAY_MODEL_", "RELAY_DEMO_"):
+        assert list(odd_variables(environment, FIELDS, prefix, with_shared=True)) == [meant]
+        assert list(odd_variables(environment, FIELDS, prefix)) == []

@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from importlib.metadata import version
 from itertools import repeat
 
 import pytest
@@ -392,6 +393,39 @@ def test_wrong_variable_is_one_line(variable: str, value: str, flag: str) -> Non
     assert line.endswith(f", not {value!r}")
 
 
+@pytest.mark.parametrize(
+    "target", ["http://localhost:1", "::1:50051", "localhost:0", "localhost:70000", "a b:1", ""]
+)
+def test_malformed_target_is_one_line(target: str) -> None:
+    result = run("relay_gateway", f"--model-target={target}")
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("relay-gateway: error: --model-target (RELAY_MODEL_TARGET): must ")
+
+
+@pytest.mark.parametrize("host", [".x", "x" * 80, os.fsdecode(b"\xff"), "a..b"])
+def test_host_that_cannot_be_is_one_line(host: str) -> None:
+    result = run("relay_gateway", f"--host={host}", "--port=0")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("relay_gateway",), "relay-gateway"),
+        (("relay_demo.__main__",), "relay-demo"),
+        (("relay_model",), "relay-model"),
+        (("relay_model", "ask"), "relay-model ask"),
+        (("relay_model", "backends"), "relay-model backends"),
+    ],
+)
+def test_every_program_has_a_version(command: tuple[str, ...], name: str) -> None:
+    result = run(*command, "--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout == f"{name} {version('token-relay')}\n"
+
+
 def test_wrong_flag_is_said() -> None:
     result = run("relay_gateway", "--port=http")
     assert result.returncode == 2
@@ -404,6 +438,13 @@ def test_wrong_variable_under_hypercorn_is_said_without_a_traceback() -> None:
     result = run("hypercorn", *UNDER_HYPERCORN, RELAY_PORT="http")
     assert "hypercorn: error: --port (RELAY_PORT): " in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("more", [(), ("--worker-class", "asyncio"), ("--workers", "0")])
+def test_wrong_worker_class_is_said_in_one_line(more: tuple[str, ...]) -> None:
+    """At the start, and not as a 500 to every request."""
+    result = run("hypercorn", *more, "--bind", "127.0.0.1:0", "relay_gateway:app")
+    assert result.stderr.splitlines() == ["hypercorn: error: the gateway needs --worker-class trio"]
 
 
 @pytest.mark.parametrize("module", ["relay_gateway", "relay_demo.__main__"])

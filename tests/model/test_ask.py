@@ -196,7 +196,7 @@ def test_an_answer_cannot_steer_a_terminal(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_prompt_is_needed(capfd: pytest.CaptureFixture[str]) -> None:
     assert main_code(["ask", ""]) == 2
-    line = "relay-model ask: error: --prompt (RELAY_MODEL_PROMPT): Field required\n"
+    line = "relay-model ask: error: --prompt (RELAY_MODEL_PROMPT): must not be empty\n"
     assert capfd.readouterr() == ("", line)
 
 
@@ -220,9 +220,9 @@ def test_backends_are_listed_with_what_they_need(
     lines = [line.strip() for line in out.splitlines()]
     assert err == ""
     assert "secret" not in out
-    assert "needs token-relay[anthropic]: installed" in lines
+    assert "needs the extra anthropic: installed" in lines
     assert "reads ANTHROPIC_API_KEY: set" in lines
-    assert "needs token-relay[openai]: not installed" in lines
+    assert "needs the extra openai: not installed" in lines
     assert "reads OPENAI_API_KEY: not set" in lines
     assert all(any(line.startswith(name) for line in lines) for name in BACKENDS)
 

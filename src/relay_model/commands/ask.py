@@ -26,6 +26,7 @@ from relay_common.errors import EXIT_FAILURE, StartupError
 from relay_common.log import LogSettings, configure_logging
 from relay_common.running import run
 from relay_common.target import Target, parse_target
+from relay_model.settings import ModelSettings
 from relay_proto.ai import AiServiceStub, GenerateRequest
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class AskSettings(LogSettings):
         cli_prog_name=_PROGRAM,
         cli_parse_none_str="\0",  # no argument can be that; "null" is a prompt like any other
     )
+
+    other_variables = frozenset(map(str.upper, ModelSettings.model_fields))
 
     prompt: CliPositionalArg[str] = Field(description="what to ask", min_length=1)
     target: Target = Field(default="127.0.0.1:50051", description="HOST:PORT of the service")

@@ -3,7 +3,7 @@
 For example, a part of the output::
 
     anthropic  Anthropic's models
-               needs token-relay[anthropic]: installed
+               needs the extra anthropic: installed
                reads ANTHROPIC_API_KEY: not set
 """
 
@@ -13,6 +13,7 @@ from argparse import ArgumentParser
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from relay_common.cli import version_of
 from relay_model.backends.registry import BACKENDS, installed_backends
 
 if TYPE_CHECKING:
@@ -23,16 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_PROGRAM = "relay-model backends"
+
 
 def main(arguments: "Sequence[str] | None" = None) -> int:
     """Run the command and return its exit code.
 
     Args:
-        arguments: the command line after the command's name; only ``--help`` is accepted.
+        arguments: the command line after the command's name; only ``--help`` and ``--version``.
 
     """
     description = "List the backends: what each is, and what it needs."
-    ArgumentParser("relay-model backends", description=description).parse_args(arguments)
+    parser = ArgumentParser(_PROGRAM, description=description)
+    parser.add_argument("--version", action="version", version=version_of(_PROGRAM))
+    parser.parse_args(arguments)
     notes = {name: _built_in_notes(backend) for name, backend in BACKENDS.items()}
     notes |= {name: _package_notes(point) for name, point in installed_backends().items()}
     width = max(map(len, notes))
@@ -46,7 +51,7 @@ def _built_in_notes(backend: "BuiltIn") -> list[str]:
     notes = [backend.summary]
     if backend.library is not None:
         state = "installed" if find_spec(backend.library) else "not installed"
-        notes.append(f"needs token-relay[{backend.extra}]: {state}")
+        notes.append(f"needs the extra {backend.extra}: {state}")
     # Only whether they are set, because the values are keys.
     is_set = {name: "set" if os.environ.get(name) else "not set" for name in backend.variables}
     return notes + [f"reads {name}: {state}" for name, state in is_set.items()]

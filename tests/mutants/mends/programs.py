@@ -9,11 +9,15 @@ _ROUTES = "src/relay_gateway/web/routes.py"
 _WORKER = "src/relay_gateway/server/worker.py"
 _IDLE = "src/relay_gateway/server/idle.py"
 _ACCEPT = "src/relay_gateway/server/accept.py"
+_CLI = "src/relay_common/cli.py"
+_TARGET = "src/relay_common/target.py"
 _WORKERS = "src/relay_gateway/workers/"
 _HTTP2 = "src/relay_gateway/server/http2.py"
 
 _TEST_GRACE = "tests/gateway/test_grace.py::"
 _TEST_LAST = "tests/gateway/test_last_call.py::"
+_TEST_CLI = "tests/common/test_cli.py::"
+_TEST_TARGET = "tests/common/test_target.py::"
 _TEST_WORKERS = "tests/gateway/test_workers.py::"
 _TEST_FIGURES = "tests/gateway/test_figures.py::"
 _TEST_LINK = "tests/gateway/test_link.py::"
@@ -223,5 +227,61 @@ MUTANTS = [
         right="            self._is_whole = False\n",
         wrong="",
         tests=(f"{_TEST_LINK}test_nothing_follows_a_message_that_was_cut_short",),
+    ),
+    Mutant(
+        0,
+        "the gateway runs on any event loop",
+        "src/relay_gateway/web/asgi.py",
+        right="        if in_trio_run():",
+        wrong="        if True:",
+        tests=("tests/gateway/test_programs.py::test_wrong_worker_class_is_said_in_one_line",),
+    ),
+    Mutant(
+        0,
+        "a flag that says nothing counts as not given",
+        _CLI,
+        right="        self.env_ignore_empty = False\n",
+        wrong="",
+        tests=(f"{_TEST_CLI}test_a_flag_that_says_nothing_is_a_mistake",),
+    ),
+    Mutant(
+        0,
+        "a wrong command line is answered with the whole usage",
+        _CLI,
+        right="super().__init__(settings, cli_exit_on_error=False)",
+        wrong="super().__init__(settings)",
+        tests=(f"{_TEST_CLI}test_a_wrong_command_line_is_one_line",),
+    ),
+    Mutant(
+        0,
+        "help names a function of Python as the default",
+        _CLI,
+        right='_NO_DEFAULT.sub("", super()._help_format(*args, **options))',
+        wrong="super()._help_format(*args, **options)",
+        tests=(f"{_TEST_CLI}test_help_says_nothing_of_defaults_that_are_none_or_computed",),
+    ),
+    Mutant(
+        0,
+        "a target may have any host",
+        _TARGET,
+        right="if not (_is_name(host) if match",
+        wrong="if not (bool(host) if match",
+        tests=(f"{_TEST_TARGET}test_what_is_no_target_is_refused",),
+    ),
+    Mutant(
+        0,
+        "a model is asked at port 0",
+        _TARGET,
+        right="if not 1 <= int",
+        wrong="if not 0 <= int",
+        tests=(f"{_TEST_TARGET}test_what_is_no_target_is_refused",),
+    ),
+    Mutant(
+        0,
+        "the variables of a command are mistakes to another",
+        "src/relay_model/settings.py",
+        right='frozenset({"PROMPT", "SESSION_ID", "DEADLINE_SECONDS"})',
+        wrong="frozenset()",
+        tests=("tests/test_variables.py::test_a_variable_of_any_program_is_no_mistake",),
     ),
 ]
