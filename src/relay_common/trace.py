@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["join_trace", "trace_id", "trace_metadata"]
 
-# Later versions may add fields after a dash. Version "ff" and ids of zeros are invalid.
+# Later versions may add fields after a dash. They go on to the model in a header, so they may have
+# only the characters that a header can carry. Version "ff" and ids of zeros are invalid.
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})"
     r"-(?P<trace>(?!0{32})[0-9a-f]{32})"
     r"-(?!0{16})[0-9a-f]{16}"
-    r"-[0-9a-f]{2}(?P<more>-.*)?"
+    r"-[0-9a-f]{2}(?P<more>-[!-~]*)?"
 )
 
 # Characters. A longer value is ignored. Version 0, the only one today, has 55 characters.

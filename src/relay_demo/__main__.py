@@ -5,6 +5,8 @@ A setting that has no flag here is read from the environment, by the name that i
 
     RELAY_MODEL_MAX_CONCURRENT=100 relay-demo --port 8000
 
+It is for the user of this machine: a page of another site cannot use it, see ``LocalAccess``.
+
 The program ends as the gateway does: when all browsers have been told, with exit code 130 after
 SIGINT and 0 after SIGTERM. A second signal ends it at once. The exit code is 2 when a setting is
 wrong, and 1 when the page's address cannot be listened on; both after one line on stderr.
@@ -28,6 +30,7 @@ from relay_common.running import run
 from relay_common.target import LAST_PORT
 from relay_gateway.serving import serve as serve_gateway
 from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.access import LocalAccess
 from relay_model.serving import serve as serve_model
 from relay_model.settings import ModelSettings
 
@@ -76,8 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     configure_logging(settings)
     gateway = _parse(GatewaySettings, settings, "host", "port")
     model = _parse(ModelSettings, settings, "backend", "demo_delay", "model_path")
-    # Only the gateway asks this model, so where it listens is nobody's setting.
-    model = model.model_copy(update={"host": "127.0.0.1", "port": 0})
+    # Only the gateway asks this model, so where it listens is nobody's setting. One watchdog is
+    # enough for the event loop that both share.
+    model = model.model_copy(update={"host": "127.0.0.1", "port": 0, "watchdog_seconds": 0.0})
     stop = trio.Event()
     try:
         return run(
@@ -104,7 +108,9 @@ async def _serve(gateway: GatewaySettings, model: ModelSettings, stop: trio.Even
         host, port = addresses[0]
         gateway = gateway.model_copy(update={"model_target": f"{host}:{port}"})
         async with trio.open_nursery() as gateways:
-            urls = await gateways.start(partial(serve_gateway, gateway, stop=stop))
+            access = LocalAccess(gateway.host)
+            serve = partial(serve_gateway, gateway, stop=stop, access=access)
+            urls = await gateways.start(serve)
             _log.info("open the page in a browser; Ctrl-C ends everything", url=f"{urls[0]}/")
         models.cancel_scope.cancel()  # no gateway needs the model any more
 

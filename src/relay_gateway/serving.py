@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hypercorn.config import Sockets
 
     from relay_gateway.settings import GatewaySettings
+    from relay_gateway.web.access import LocalAccess
 
 __all__ = ["listen", "serve"]
 
@@ -36,6 +37,7 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     sockets: "Sockets | None" = None,
     metrics: Metrics | None = None,
     last_call: "Callable[[], Awaitable[None]] | None" = None,
+    access: "LocalAccess | None" = None,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Listen, and relay answers until told to stop; cancelling ends every request at once.
@@ -50,6 +52,7 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
         metrics: what to count in; its own when left out.
         last_call: awaited when all is drained, before the last connections are accepted; when left
             out, no other connection comes.
+        access: refuses requests that others may not make; when left out, all may ask.
         task_status: is told the URLs once requests are accepted.
 
     Raises:
@@ -58,7 +61,7 @@ async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     """
     config = _configuration(settings)
     sockets = sockets or listen(settings)
-    application = create_app(settings, metrics=metrics)
+    application = create_app(settings, metrics=metrics, access=access)
     await worker.serve(
         wrap_app(application, config.wsgi_max_body_size, "asgi"),
         config,

@@ -41,6 +41,11 @@ def test_a_trace_is_found(traceparent: str) -> None:
         f" 00-{TRACE}-{PARENT}-01",
         f"cc-{TRACE}-{PARENT}-01more",
         f"cc-{TRACE}-{PARENT}-01-{'x' * 1000}",
+        f"01-{TRACE}-{PARENT}-01-\xe9",
+        f"01-{TRACE}-{PARENT}-01-\x7f",
+        f"01-{TRACE}-{PARENT}-01-\t",
+        f"01-{TRACE}-{PARENT}-01-a b",
+        f"01-{TRACE}-{PARENT}-\u0660\u0661",
     ],
 )
 def test_what_is_malformed_is_none(traceparent: str) -> None:

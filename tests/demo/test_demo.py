@@ -4,7 +4,10 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager
 
 import pytest
 
@@ -105,21 +108,50 @@ def test_a_missing_model_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (2, "", line)
 
 
-def test_what_no_flag_sets_the_environment_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page is where `RELAY_PORT` says; its model is as quick as `RELAY_MODEL_…` says."""
+@contextmanager
+def demo(monkeypatch: pytest.MonkeyPatch) -> Generator[tuple[subprocess.Popen[str], str]]:
+    """Run the program on a free port with a quick model; give it, and the address of its page."""
     monkeypatch.setenv("RELAY_PORT", "0")
     monkeypatch.setenv("RELAY_MODEL_DEMO_DELAY", "0")
     with subprocess.Popen(COMMAND, stderr=subprocess.PIPE, encoding="utf-8") as process:
         try:
             assert process.stderr is not None
             url = next(filter(None, (re.search(r"url='(http:[^']+/)'", x) for x in process.stderr)))
-            with urllib.request.urlopen(f"{url[1]}api/ai/stream?prompt=hi", timeout=PATIENCE) as it:  # noqa: S310 - our own server
-                events = it.read().decode()
+            yield process, url[1]
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
-    assert not url[1].endswith(":8080/")
+
+
+def get(url: str, **headers: str) -> tuple[int, str]:
+    """Ask our own server; give the status and the body."""
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:  # noqa: S310
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_what_no_flag_sets_the_environment_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page is where `RELAY_PORT` says; its model is as quick as `RELAY_MODEL_…` says."""
+    with demo(monkeypatch) as (process, url):
+        _, events = get(f"{url}api/ai/stream?prompt=hi")
+    assert not url.endswith(":8080/")
     assert "data: hi" in events
     assert "event: done" in events
     assert process.returncode == 130
+
+
+def test_another_site_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with demo(monkeypatch) as (_, url):
+        ask = f"{url}api/ai/stream?prompt=hi"
+        own = get(ask, Origin=url.rstrip("/"))
+        rebound = get(ask, Host="rebound.example")
+        other = get(ask, Origin="https://elsewhere.example")
+        image = get(ask, **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"})
+    assert own[0] == 200
+    assert [rebound[0], other[0], image[0]] == [403] * 3
+    assert "data:" not in rebound[1] + other[1] + image[1]

@@ -119,10 +119,13 @@ async def test_a_trace_is_passed_on_to_the_model() -> None:
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     model = Model(["x"])
     async with gateway_to(model) as client:
-        for headers in ([("traceparent", trace)], [], [("traceparent", "malformed_response")]):
-            client.start(ASK, headers=headers)
+        later = trace.replace("00-", "01-", 1)  # a later version may have more
+        for value in (trace, "malformed_response", f"{later}-more", f"{later}-\xe9", f"{later}-\t"):
+            client.start(ASK, headers=[("traceparent", value)])
             await wait_all_tasks_blocked()
-    assert model.traceparents == [trace, None, None]
+        client.start(ASK)
+        await wait_all_tasks_blocked()
+    assert model.traceparents == [trace, None, f"{later}-more", None, None, None]
 
 
 async def test_head_does_not_ask_the_model() -> None:

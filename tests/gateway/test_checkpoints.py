@@ -218,7 +218,10 @@ async def _request_is_ended(script: Script, client: Client, end: End, point: Che
 @pytest.mark.parametrize("phase", ["thinking", "mid-stream", "past the deadline", "done"])
 async def test_request_is_ended(phase: str, end: str, at_each_checkpoint: AtEachCheckpoint) -> None:
     script = Script(PHASES[phase])
-    settings = {"deadline_seconds": DEADLINE, "heartbeat_seconds": LIMITS.heartbeat}
+    settings: dict[str, Any] = {
+        "deadline_seconds": DEADLINE,
+        "heartbeat_seconds": LIMITS.heartbeat,
+    }
     async with gateway_to(script.model, script.wire, **settings) as client:
         await client.send(ASK)
         await settled()

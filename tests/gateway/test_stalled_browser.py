@@ -68,7 +68,7 @@ async def test_model_is_stopped_at_the_deadline_and_the_browser_given_up(
     http: str, buffer_size: int, gone: float, logs: list[Any]
 ) -> None:
     model, wire = Model(lambda: repeat("x" * KIB)), Wire()
-    limits = {"deadline_seconds": DEADLINE, "write_timeout_seconds": WRITE_TIMEOUT}
+    limits: dict[str, Any] = {"deadline_seconds": DEADLINE, "write_timeout_seconds": WRITE_TIMEOUT}
     ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
     ours.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_SNDBUF, buffer_size)
     async with gateway_to(model, wire, **limits) as client, ours, theirs:

@@ -29,6 +29,7 @@ class Exchange:
         *,
         method: str = "GET",
         body: bytes | Iterable[bytes] = b"",
+        host: str = "gateway",
         headers: Iterable[tuple[str, str]] = (),
         is_whole: bool = True,
         after: trio.Event | None = None,
@@ -52,7 +53,7 @@ class Exchange:
             "raw_path": path.encode(),
             "query_string": query.encode("latin-1"),
             "root_path": "",
-            "headers": [(b"host", b"gateway")]
+            "headers": [(b"host", host.encode("latin-1"))]
             + [(name.encode(), value.encode()) for name, value in headers],
             "client": ("192.0.2.1", 50_000),
             "server": ("192.0.2.2", 80),

@@ -12,6 +12,7 @@ from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, memory_pair
 from relay_gateway.server.worker import Worker, current_worker
 from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.access import LocalAccess
 from relay_gateway.web.asgi import create_app
 from tests.support.asgi import Application, Client, started
 from tests.support.models import Model, Wire
@@ -24,11 +25,13 @@ ASK = f"{STREAM}?prompt=hi&session_id=s"
 async def gateway_to(
     model: Model,
     wire: Wire | None = None,
+    *,
+    access: LocalAccess | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Client]:
     """Start the application, with one client that calls it as a server does."""
     async with (
-        application_to(model, wire, **settings) as application,
+        application_to(model, wire, access=access, **settings) as application,
         started(application) as client,
     ):
         yield client
@@ -50,6 +53,8 @@ async def gateway_in_worker(
 async def application_to(
     model: Model,
     wire: Wire | None = None,
+    *,
+    access: LocalAccess | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Application]:
     """Make the application on a channel of its own, which it opens and closes."""
@@ -68,6 +73,8 @@ async def application_to(
             return wire.wrap(near)
 
         given: dict[str, Any] = {"watchdog_seconds": 0, **settings}
-        application = create_app(GatewaySettings(**given), channel=ChannelOver(connect))
+        application = create_app(
+            GatewaySettings(**given), channel=ChannelOver(connect), access=access
+        )
         yield cast("Application", application)
         # No connection outlives the application: the model's side has nothing left to serve.

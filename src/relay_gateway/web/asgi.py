@@ -34,6 +34,7 @@ from relay_common.watchdog import Watchdog
 from relay_gateway.server import patch
 from relay_gateway.server.worker import current_worker
 from relay_gateway.settings import GatewaySettings
+from relay_gateway.web.access import LocalAccess
 from relay_gateway.web.accounting import RequestLog
 from relay_gateway.web.http_connection import HTTPConnection
 from relay_gateway.web.metrics import Metrics
@@ -135,6 +136,7 @@ def create_app(
     *,
     channel: Channel | None = None,
     metrics: Metrics | None = None,
+    access: LocalAccess | None = None,
 ) -> QuartTrio:
     """Make the application; its connection to the model is opened when a server starts it.
 
@@ -144,6 +146,7 @@ def create_app(
         settings: where the model is, and what bounds a request.
         channel: for tests, and for a model that is reached in another way.
         metrics: what to count in; its own when left out.
+        access: refuses requests that others may not make; when left out, all may ask.
 
     """
     patch.install(write_timeout=settings.write_timeout_seconds)
@@ -154,6 +157,8 @@ def create_app(
     # few; without this, those of one request would be forgotten after 64 others.
     app.ensure_async = lru_cache(maxsize=64)(app.ensure_async)  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_prompt_bytes * _JSON_GROWTH + _JSON_REST
+    if access is not None:
+        app.before_request(access.check)
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = 0  # a page must not outlive the gateway it came from
     Routes(settings, gateway.model, gateway.log, gateway.shutdown).add_to(app, gateway.metrics)
     _add_lifespan(app, gateway)

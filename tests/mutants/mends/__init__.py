@@ -6,6 +6,7 @@ more. A module for each part of the product; its mutants have the number 0, and
 """
 
 from tests.mutants.mends import (
+    access,
     bounds,
     lifetimes,
     loop,
@@ -23,6 +24,7 @@ from tests.mutants.mutant import Mutant
 __all__ = ["MENDS"]
 
 MENDS: list[Mutant] = [
+    *access.MUTANTS,
     *bounds.MUTANTS,
     *lifetimes.MUTANTS,
     *loop.MUTANTS,
