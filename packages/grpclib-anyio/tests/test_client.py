@@ -568,10 +568,14 @@ ENDINGS = {
         trailers_only((":status", "200"), GRPC), Status.UNKNOWN, "The peer sent no grpc-status"
     ),
     "unknown-status": Outcome(
-        trailers_only((":status", "200"), GRPC, ("grpc-status", "77")), Status.UNKNOWN, None
+        trailers_only((":status", "200"), GRPC, ("grpc-status", "77")),
+        Status.UNKNOWN,
+        "The peer sent no valid grpc-status, but '77'",
     ),
     "malformed-status": Outcome(
-        trailers_only((":status", "200"), GRPC, ("grpc-status", "\xb2")), Status.UNKNOWN, None
+        trailers_only((":status", "200"), GRPC, ("grpc-status", "\xb2")),
+        Status.UNKNOWN,
+        "The peer sent no valid grpc-status, but 'Â²'",
     ),
     "malformed-metadata": Outcome(
         trailers_only((":status", "200"), GRPC, ("grpc-status", "0"), ("x-bin", "a")),

@@ -17,6 +17,7 @@ from tests.mutants.mends import (
     redact,
     stream_errors,
     streams,
+    truth,
     watchdog,
 )
 from tests.mutants.mutant import Mutant
@@ -35,5 +36,6 @@ MENDS: list[Mutant] = [
     *redact.MUTANTS,
     *stream_errors.MUTANTS,
     *streams.MUTANTS,
+    *truth.MUTANTS,
     *watchdog.MUTANTS,
 ]

@@ -20,6 +20,8 @@ METADATA = (
     ("x-many", "2"),
     ("x-bytes-bin", bytes(range(256))),
     ("x-empty-bin", b""),
+    ("x-many-bytes-bin", b"\x01"),
+    ("x-many-bytes-bin", b"\x02,"),
 )
 
 

@@ -4,17 +4,16 @@ For example, ``encode_timeout(1.5)`` is ``"1500000u"``, and ``is_content_type`` 
 ``application/grpc`` is what a protobuf codec reads.
 """
 
-from typing import TYPE_CHECKING, Any, cast
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Collection, Mapping
+from typing import Any
 from urllib.parse import unquote
 
 from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase
 from grpclib.encoding.proto import ProtoCodec
-from grpclib.metadata import decode_metadata as grpclib_decode_metadata
-from grpclib.metadata import encode_grpc_message, encode_metadata
+from grpclib.metadata import encode_grpc_message
 from multidict import MultiDict
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = [
     "MAX_TIMEOUT",
@@ -22,6 +21,7 @@ __all__ = [
     "Metadata",
     "content_type",
     "cut_grpc_message",
+    "decode_bin_value",
     "decode_metadata",
     "encode_metadata",
     "encode_timeout",
@@ -33,6 +33,33 @@ __all__ = [
 #: As they are on the wire, in their order.
 Headers = list[tuple[str, str]]
 Metadata = MultiDict[str | bytes]
+
+#: What callers give: a mapping or pairs; text, or bytes for a ``-bin`` key.
+MetadataLike = Mapping[str, str | bytes] | Collection[tuple[str, str | bytes]]
+
+#: Fields of HTTP or gRPC that are nobody's metadata, besides those that begin as ``_PREFIXES``
+#: say. A call that is sent on has a length and a host of its own. RFC 9113 § 8.2.2 forbids the last
+#: five.
+_RESERVED = frozenset(
+    {
+        "te",
+        "content-type",
+        "user-agent",
+        "content-length",
+        "host",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_PREFIXES = (":", "grpc-")
+#: RFC 9110 § 5.6.2, a token; RFC 9113 § 8.2.1 has no upper case.
+_KEY = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
+#: RFC 9110 § 5.5: no control characters. A lone surrogate has no bytes.
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]*")
+_BASE64_GROUP = 4
 
 #: Characters of a peer's header that a message quotes: enough for each value that means anything.
 _MAX_QUOTED = 100
@@ -87,15 +114,71 @@ def quote(value: str) -> str:
     return repr(value if len(value) <= _MAX_QUOTED else f"{value[:_MAX_QUOTED]}…")
 
 
-def decode_metadata(headers: list[tuple[str, str]]) -> Metadata:
+def decode_metadata(headers: Headers) -> Metadata:
     """Return the custom metadata among ``headers``; binary values as bytes.
+
+    What is returned can be given to :func:`encode_metadata` as it is. A binary field may hold
+    several values with commas in between: a proxy joins repeated fields in this way.
 
     Raises:
         ValueError: a value of a ``-bin`` key is not base64.
 
     """
-    decode = cast("Callable[[Any], Metadata]", grpclib_decode_metadata)
-    return decode(headers)
+    metadata: Metadata = MultiDict()
+    for key, value in headers:
+        if key in _RESERVED or key.startswith(_PREFIXES):
+            continue
+        if key.endswith("-bin"):
+            for each in value.split(","):
+                metadata.add(key, decode_bin_value(each))
+        else:
+            metadata.add(key, _text(value))
+    return metadata
+
+
+def decode_bin_value(value: str) -> bytes:
+    """Decode base64 with or without padding; raises ``ValueError`` if it is something else."""
+    digits = value.strip(" \t").rstrip("=")
+    return b64decode(digits + "=" * (-len(digits) % _BASE64_GROUP), validate=True)
+
+
+def _text(value: str) -> str:
+    """Read as UTF-8 what was read as latin-1, if it is that, because it is sent as UTF-8."""
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def encode_metadata(metadata: MetadataLike) -> Headers:
+    """Return metadata as headers.
+
+    Takes what HTTP/2 carries, and not only the printable ASCII of gRPC's document, so that a relay
+    can send on whatever has arrived. White space at the ends of a value is left out (RFC 9113
+    § 8.2.1), as gRPC's document allows.
+
+    Raises:
+        ValueError: a key is none, or HTTP's or gRPC's own; a value has control characters.
+        TypeError: a value is bytes, or for a ``-bin`` key is not.
+
+    """
+    pairs: Any = metadata.items() if isinstance(metadata, Mapping) else metadata
+    return [(key, _encoded(key, value)) for key, value in pairs]
+
+
+def _encoded(key: str, value: str | bytes) -> str:
+    if key in _RESERVED or key.startswith(_PREFIXES) or not _KEY.fullmatch(key):
+        raise ValueError(f"Invalid metadata key: {key!r}")
+    if isinstance(value, bytes) and key.endswith("-bin"):
+        return b64encode(value).rstrip(b"=").decode("ascii")
+    if not isinstance(value, str) or key.endswith("-bin"):
+        due = "bytes" if key.endswith("-bin") else "str"
+        raise TypeError(f"Invalid metadata value for {key}: {due} expected")
+    if not _VALUE.fullmatch(value):
+        raise ValueError(f"Invalid metadata value for {key}")
+    return value.strip(" \t")
 
 
 def content_type(codec: CodecBase) -> str:

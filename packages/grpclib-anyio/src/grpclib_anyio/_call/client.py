@@ -459,7 +459,7 @@ class Stream(StreamIterator[_RecvType], Generic[_SendType, _RecvType]):
             self._raise_status(*self._read_status(stream.trailers))
 
     def _read_status(self, trailers: Headers) -> ResponseStatus:
-        return read_status(dict(trailers), self._client.status_details_codec)
+        return read_status(trailers, self._client.status_details_codec)
 
     def _raise_status(self, status: Status, message: str | None, details: Any) -> None:
         if status is Status.OK:

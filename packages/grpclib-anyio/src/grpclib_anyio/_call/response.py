@@ -4,10 +4,17 @@ from typing import Any
 
 from grpclib.const import Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
-from grpclib.metadata import decode_bin_value, decode_grpc_message
+from grpclib.metadata import decode_grpc_message
 
 from grpclib_anyio._base.errors import GRPCError, TerminatedError, http_status_error
-from grpclib_anyio._base.headers import Headers, Metadata, decode_metadata, is_content_type, quote
+from grpclib_anyio._base.headers import (
+    Headers,
+    Metadata,
+    decode_bin_value,
+    decode_metadata,
+    is_content_type,
+    quote,
+)
 from grpclib_anyio._stream.compression import is_accepted
 
 __all__ = ["ResponseStatus", "check_headers", "read_metadata", "read_status"]
@@ -41,18 +48,32 @@ def read_metadata(headers: Headers) -> Metadata:
         raise GRPCError(Status.INTERNAL, "The peer sent malformed metadata") from error
 
 
-def read_status(fields: dict[str, str], details: StatusDetailsCodecBase | None) -> ResponseStatus:
-    """Return the status in the trailers; raises ``GRPCError`` if there is none."""
-    value = fields.get("grpc-status")
-    if value is None:
-        # As HAProxy ends the answer of a server that it has lost.
-        raise TerminatedError(Status.UNKNOWN, "The peer sent no grpc-status")
-    status = _STATUSES.get(value, Status.UNKNOWN)
+def read_status(trailers: Headers, details: StatusDetailsCodecBase | None) -> ResponseStatus:
+    """Return the status in the trailers.
+
+    Raises:
+        GRPCError: they have none, or none that there is. A client treats that as UNKNOWN
+            (PROTOCOL-HTTP2, Responses).
+
+    """
+    fields = dict(trailers)
+    status = _status([value for name, value in trailers if name == "grpc-status"])
     if status is Status.OK:
         return status, None, None
     message = fields.get("grpc-message")
     message = None if message is None else decode_grpc_message(message)
+    if status is None:
+        said = f"The peer sent no valid grpc-status, but {quote(fields['grpc-status'])}"
+        raise GRPCError(Status.UNKNOWN, f"{said}: {message}" if message else said)
     return status, message, _read_details(status, message, fields, details)
+
+
+def _status(values: list[str]) -> Status | None:
+    """Return the status that all values are; None if they are none, or not one."""
+    if not values:
+        # As HAProxy ends the answer of a server that it has lost.
+        raise TerminatedError(Status.UNKNOWN, "The peer sent no grpc-status")
+    return _STATUSES.get(values[0]) if len(set(values)) == 1 else None
 
 
 def _read_details(
@@ -65,6 +86,6 @@ def _read_details(
     if codec is None or value is None:
         return None
     try:
-        return codec.decode(status, message, decode_bin_value(value.encode("ascii")))
+        return codec.decode(status, message, decode_bin_value(value))
     except Exception:  # noqa: BLE001 - whatever a codec raises on malformed input
         return None  # The status stands without its details.
