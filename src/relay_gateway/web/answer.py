@@ -6,7 +6,7 @@ a 200 that has an error in it. An answer that is not streamed is such a response
 
     AnswerBody(relay)                                        # a GET
     AnswerBody(relay, hold=1.0, on_failure=problem)          # a POST, for a second at most
-    AnswerBody(relay, hold=inf, on_failure=…, on_end=…)      # not streamed
+    AnswerBody(relay, on_failure=problem, on_end=whole)      # not streamed
 """
 
 import math
@@ -42,7 +42,7 @@ class AnswerBody(ResponseBody):
 
         Args:
             relay: the request.
-            hold: seconds for which the headers wait for the first token.
+            hold: seconds for which the headers of a stream wait for the first token.
             on_failure: makes the response when the answer fails meanwhile.
             on_end: makes the response from a whole answer, which is then not streamed.
 

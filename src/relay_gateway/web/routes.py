@@ -28,6 +28,7 @@ from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.accounting import RequestLog
 from relay_gateway.web.answer import AnswerBody
 from relay_gateway.web.catalogue import Catalogue
+from relay_gateway.web.cross_origin import allow_all_origins
 from relay_gateway.web.http_connection import RELAY
 from relay_gateway.web.metrics import Metrics
 from relay_gateway.web.openai.routes import OpenAIRoutes, error_response
@@ -47,11 +48,6 @@ _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-}
-_CORS_HEADERS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
-    "Access-Control-Allow-Headers": "Content-Type, traceparent",
 }
 _NATIVE, _OPENAI = "/api/", "/v1/"
 #: Answered until the process ends, because monitoring wants to see the gateway stop.
@@ -132,7 +128,11 @@ class Routes:
 
     async def refuse_when_stopping(self) -> None:
         """Answer 503 once the gateway stops; by then something else should take over."""
-        if self._shutdown.has_begun and current_request.endpoint not in _MONITORING:
+        request = current_request
+        # A preflight is answered, so that a page of another origin is told this as well.
+        if request.method == "OPTIONS" or request.endpoint in _MONITORING:
+            return
+        if self._shutdown.has_begun:
             raise ServiceUnavailable(
                 "the gateway is being restarted", retry_after=self._retry_after
             )
@@ -164,6 +164,5 @@ async def _error_response(error: HTTPException) -> Any:
 
 
 async def _allow_all_origins(response: Response) -> Response:
-    if current_request.path.startswith((_NATIVE, _OPENAI)):
-        response.headers.update(_CORS_HEADERS)
+    allow_all_origins(response, current_request.path, current_request.method)
     return response

@@ -5,7 +5,6 @@ stops the model, also when the answer is not streamed.
 """
 
 import json
-import math
 import secrets
 import time
 from collections.abc import Callable
@@ -92,7 +91,6 @@ class OpenAIRoutes:
         return Response(
             AnswerBody(
                 relay,
-                hold=math.inf,
                 on_failure=_failure_response,
                 on_end=lambda: _json_response(whole.json()),
             )
