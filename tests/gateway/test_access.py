@@ -145,7 +145,8 @@ async def test_the_refusal_is_in_the_shape_of_the_api() -> None:
 
 
 @pytest.mark.trio(run=trio.run)  # a file is read in a thread
-async def test_a_link_to_the_page_works_from_everywhere() -> None:
+@pytest.mark.parametrize("page", ["/", "/docs"])
+async def test_a_link_to_a_page_works_from_everywhere(page: str) -> None:
     headers = [CROSS_SITE, ("sec-fetch-mode", "navigate")]
-    response, _ = await asked("/", host=LOCAL, headers=headers)
+    response, _ = await asked(page, host=LOCAL, headers=headers)
     assert response.status == 200

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.trio(run=on_mock_clock)
 
 CHAT = "/v1/chat/completions"
 HI = b'{"messages": [{"role": "user", "content": "hi"}]}'
-PATHS = [STREAM, CHAT, "/v1/models", "/v1/models/demo"]
+PATHS = [STREAM, CHAT, "/v1/models", "/v1/models/demo", "/openapi.json"]
 
 
 async def preflight(client: Client, path: str, method: str = "POST") -> Exchange:

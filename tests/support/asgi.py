@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import trio
 
+from tests.support.described import check_response, operation_at
 from tests.support.event_stream import Event, parse
 
 Message = dict[str, Any]
@@ -43,7 +44,7 @@ class Exchange:
         first, with a `pause` in seconds before each, and then reads nothing.
         """
         path, _, query = target.partition("?")
-        self._scope = {
+        self._scope: Message = {
             "type": "http",
             "asgi": {"spec_version": "2.1", "version": "3.0"},
             "http_version": "1.1",
@@ -66,6 +67,8 @@ class Exchange:
             for last in chunks[-1:]
             for chunk in chunks
         ]
+        #: Both of OpenAI's forms are JSON.
+        self._asks_for_json = path.startswith("/v1/") or b'"format": "json"' in b"".join(chunks)
         self._left = trio.Event()
         self._after = after
         self._takes = takes
@@ -83,6 +86,14 @@ class Exchange:
     def leave(self) -> None:
         """Close the connection."""
         self._left.set()
+
+    def check(self) -> None:
+        """See that the response is one that the OpenAPI document has for the request."""
+        operation = operation_at(self._scope["method"], self._scope["path"])
+        if operation is not None:
+            is_json = b"json" in self._scope["query_string"] or self._asks_for_json
+            headers = dict(self.headers)
+            check_response(operation, self.status, headers, self.body, is_json=is_json)
 
     @property
     def body(self) -> bytes:
@@ -126,10 +137,11 @@ class Client:
         self._nursery = nursery
 
     async def send(self, target: str, **request: Any) -> Exchange:
-        """Send a request and read the whole response."""
+        """Send a request and read the whole response, which has to be one that is described."""
         exchange = Exchange(target, **request)
         await exchange.run(self.application)
         assert exchange.is_complete
+        exchange.check()
         return exchange
 
     async def run(self, exchange: Exchange) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalAccess"]
 
 _LOOPBACK_NAME = "localhost"
+#: To these, another site may have a link.
+_PAGES = frozenset({"/", "/docs"})
 
 
 class LocalAccess:
@@ -71,7 +73,7 @@ def _is_cross_site(request: "Request") -> bool:
     Browsers send no ``Origin`` for images, scripts, forms by GET and links, but say this (W3C Fetch
     Metadata).
     """
-    is_link = request.path == "/" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+    is_link = request.path in _PAGES and request.headers.get("Sec-Fetch-Mode") == "navigate"
     return request.headers.get("Sec-Fetch-Site") == "cross-site" and not is_link
 
 

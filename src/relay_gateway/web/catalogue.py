@@ -30,6 +30,8 @@ __all__ = ["DEFAULT_MODEL", "Catalogue", "no_such_model"]
 DEFAULT_MODEL = "default"
 #: Seconds for which an answer is taken for the truth, and that the service has to give it.
 _FRESH_SECONDS, _TIMEOUT = 10.0, 5.0
+#: A request for the list has nothing that could be wrong, so its caller is not told so.
+_CALLERS_FAULT = frozenset({Status.INVALID_ARGUMENT, Status.NOT_FOUND})
 #: Characters of a model's name that are repeated.
 _SHOWN_LENGTH = 100
 #: Fields that say how the answer is written; the model service never sees them.
@@ -101,6 +103,8 @@ class Catalogue:
         except GRPCError as error:
             if error.status is Status.UNIMPLEMENTED:
                 return None
+            if error.status in _CALLERS_FAULT:
+                raise GRPCError(Status.INTERNAL, error.message) from error
             raise
 
 

@@ -183,25 +183,56 @@ class JsonSchemaFormat(_Model):
 class ConversationRequest(_Model):
     """What is asked of a model: a conversation, and how it is to be answered."""
 
-    model: str = ""
-    messages: list[ChatMessage] = Field(default=[], max_length=_MAX_MESSAGES)
-    max_tokens: int | None = Field(default=None, ge=1, lt=2**32)
-    max_completion_tokens: int | None = Field(default=None, ge=1, lt=2**32)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, ge=0, le=1)
-    top_k: int | None = Field(default=None, ge=0, lt=2**32)
-    stop: StrictStr | list[str] | None = None
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
-    presence_penalty: float | None = Field(default=None, ge=-2, le=2)
-    reasoning_effort: str | None = None
-    tools: list[FunctionTool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
-    parallel_tool_calls: bool | None = None
+    model: str = Field(default="", description="a model's name; the default one if it is empty")
+    messages: list[ChatMessage] = Field(
+        default=[], max_length=_MAX_MESSAGES, description="the conversation"
+    )
+    max_tokens: int | None = Field(
+        default=None, ge=1, lt=2**32, description="tokens that the answer may have at most"
+    )
+    max_completion_tokens: int | None = Field(
+        default=None, ge=1, lt=2**32, description="another name of `max_tokens`"
+    )
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="how freely tokens are drawn; 0 takes the likeliest"
+    )
+    top_p: float | None = Field(
+        default=None, ge=0, le=1, description="draw from the likeliest tokens of this probability"
+    )
+    top_k: int | None = Field(
+        default=None,
+        ge=0,
+        lt=2**32,
+        description="draw from the likeliest tokens, at most this number of them",
+    )
+    stop: StrictStr | list[str] | None = Field(
+        default=None, description="texts before which the answer ends"
+    )
+    seed: int | None = Field(
+        default=None, ge=-(2**63), lt=2**63, description="makes what is drawn repeatable"
+    )
+    frequency_penalty: float | None = Field(
+        default=None, ge=-2, le=2, description="makes tokens less likely each time that they come"
+    )
+    presence_penalty: float | None = Field(
+        default=None, ge=-2, le=2, description="makes tokens less likely once they have come"
+    )
+    reasoning_effort: str | None = Field(
+        default=None, description="how much the model thinks, in its own words, such as `low`"
+    )
+    tools: list[FunctionTool] | None = Field(
+        default=None, description="functions that the model may call"
+    )
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = Field(
+        default=None, description="whether the model calls a tool, or which"
+    )
+    parallel_tool_calls: bool | None = Field(
+        default=None, description="whether one answer may call several tools"
+    )
     response_format: (
         Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
         | None
-    ) = None
+    ) = Field(default=None, description="what the answer has to be")
 
     @property
     def text_size(self) -> int:

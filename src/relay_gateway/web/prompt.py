@@ -7,10 +7,11 @@ or with one that is too long, the request is refused before any model is asked.
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl
 
 import pydantic
+from pydantic import ConfigDict, Field
 from quart import Request
 
 from grpclib_anyio.betterproto import maker
@@ -22,21 +23,48 @@ from relay_gateway.web.refusal import RefusedError
 from relay_gateway.web.validation import what_is_wrong
 from relay_proto.ai import GenerateRequest
 
-__all__ = ["Question", "StreamRequest", "read_question"]
+if TYPE_CHECKING:
+    from pydantic.config import JsonDict
+
+__all__ = ["FORMATS", "Question", "StreamRequest", "read_question"]
 
 _ENCODERS: dict[str, type[Encoder]] = {"text": TextEncoder, "json": JsonEncoder}
+#: How the events of an answer may be written.
+FORMATS = tuple(_ENCODERS)
+
 #: A query holds three fields that mean something; a flood of others is not parsed.
 _MAX_FIELDS = 16
 
 _make_request = maker(GenerateRequest)
 
 
+#: What JSON schema cannot take from the fields: a prompt or messages, and not both.
+_EITHER = {
+    "oneOf": [
+        {
+            "required": ["prompt"],
+            "properties": {"prompt": {"minLength": 1}, "messages": {"maxItems": 0}},
+        },
+        {
+            "required": ["messages"],
+            "properties": {"messages": {"minItems": 1}, "prompt": {"maxLength": 0}},
+        },
+    ]
+}
+
+
 class StreamRequest(ConversationRequest):
     """The body of ``POST /api/ai/stream``: a prompt, or messages."""
 
-    prompt: str = ""
-    session_id: str = ""
-    format: str = "text"
+    model_config = ConfigDict(json_schema_extra=cast("JsonDict", _EITHER))
+
+    prompt: str = Field(default="", description="what you ask")
+    session_id: str = Field(default="", description="groups the requests of one conversation")
+    format: str = Field(
+        default="text",
+        description="how the events are written",
+        json_schema_extra={"enum": list(FORMATS)},
+    )
 
 
 @dataclass(frozen=True)
@@ -105,7 +133,7 @@ def _checked_prompt(prompt: str, max_bytes: int) -> str:
 
 def _encoder(name: str) -> Encoder:
     if name not in _ENCODERS:
-        raise RefusedError(f"format must be one of {', '.join(_ENCODERS)}", param="format")
+        raise RefusedError(f"format must be one of {', '.join(FORMATS)}", param="format")
     return _ENCODERS[name]()
 
 

@@ -4,6 +4,7 @@
 ``/``                                   the page
 ``/api/ai/stream``                      a prompt's answer as server-sent events, GET or POST
 ``/v1/…``                               OpenAI's API, see ``openai``
+``/openapi.json``, ``/docs``            the description of all this, for programs and for people
 ``/metrics``                            figures for Prometheus
 ``/healthz``, ``/readyz``               whether the process serves, and whether it takes requests
 ======================================  ========================================================
@@ -29,6 +30,7 @@ from relay_gateway.web.accounting import RequestLog
 from relay_gateway.web.answer import AnswerBody
 from relay_gateway.web.catalogue import Catalogue
 from relay_gateway.web.cross_origin import allow_all_origins
+from relay_gateway.web.description.routes import add_description
 from relay_gateway.web.http_connection import RELAY
 from relay_gateway.web.metrics import Metrics
 from relay_gateway.web.openai.routes import OpenAIRoutes, error_response
@@ -95,6 +97,7 @@ class Routes:
         app.add_url_rule("/healthz", endpoint="alive", view_func=_alive)
         app.add_url_rule("/readyz", endpoint="ready", view_func=_alive)
         self._openai.add_to(app)
+        add_description(app, _PAGE_HEADERS)
         app.before_request(self.refuse_when_stopping)
         app.register_error_handler(HTTPException, _error_response)
         app.after_request(_allow_all_origins)
@@ -144,8 +147,8 @@ class Routes:
         return response
 
 
-async def _alive() -> str:
-    return "ok\n"
+async def _alive() -> Response:
+    return Response("ok\n", content_type="text/plain; charset=utf-8")
 
 
 async def _error_response(error: HTTPException) -> Any:

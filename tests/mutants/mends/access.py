@@ -36,7 +36,7 @@ MUTANTS = [
         0,
         "a link may ask the model",
         _ACCESS,
-        right='request.path == "/" and ',
+        right="request.path in _PAGES and ",
         wrong="",
         tests=(f"{_TEST}test_what_another_site_loads_without_an_origin_is_refused",),
     ),
@@ -46,7 +46,7 @@ MUTANTS = [
         _ACCESS,
         right=" and not is_link",
         wrong="",
-        tests=(f"{_TEST}test_a_link_to_the_page_works_from_everywhere",),
+        tests=(f"{_TEST}test_a_link_to_a_page_works_from_everywhere",),
     ),
     Mutant(
         0,

@@ -44,11 +44,26 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = None
 
 
+def _describe_others(schema: dict[str, Any]) -> None:
+    """Add to the schema what :func:`read_request` takes beside the fields."""
+    for name, field in schema["properties"].items():
+        if name not in schema["required"] and "type" in field:
+            field["type"] = [field["type"], "null"]
+    for name in sorted(IGNORED):
+        schema["properties"][name] = {"description": "taken and ignored"}
+    for name, only in _ONLY.items():
+        schema["properties"][name] = {"enum": [only, None]}
+
+
 class ChatCompletionRequest(ConversationRequest):
     """The body of ``POST /v1/chat/completions``."""
 
-    messages: list[ChatMessage] = Field(min_length=1, max_length=_MAX_MESSAGES)
-    stream: bool | None = None
+    model_config = ConfigDict(json_schema_extra=_describe_others)
+
+    messages: list[ChatMessage] = Field(
+        min_length=1, max_length=_MAX_MESSAGES, description="the conversation"
+    )
+    stream: bool | None = Field(default=None, description="whether the answer is streamed")
     stream_options: StreamOptions | None = None
 
     @property
