@@ -158,3 +158,12 @@ async def test_it_calls_no_tool_that_has_answered_or_may_not() -> None:
 async def test_it_refuses_what_it_cannot_do() -> None:
     with pytest.raises(BackendError, match=r"parameters\.stop"):
         await answered(Conversation(HI, parameters=Parameters(stop=("x",))))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("messages", [1, 3])
+async def test_where_only_the_model_has_spoken_that_is_repeated(messages: int) -> None:
+    conversation = Conversation((Message(Role.ASSISTANT, (Text("Yes?"),)),) * messages)
+    async with open_backend(ModelSettings(demo_delay=0)) as backend:
+        pieces, _ = await pieces_of(backend, conversation)
+    assert "".join(map(text, pieces)) == "Streaming response to: Yes? "

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Literal, TypeAlias
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StrictStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, StrictStr
 
 from grpclib_anyio.betterproto import maker
 from relay_gateway.web.refusal import RefusedError
@@ -21,6 +21,8 @@ __all__ = ["ChatMessage", "ConversationRequest", "check_size"]
 
 _MAX_MESSAGES = 2048
 _MAX_PARTS = 256
+_BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)"
+_IMAGE_URL = f"^(?:https?://|data:[^;,]+;base64,{_BASE64}$)"
 
 
 class _Model(BaseModel):
@@ -33,6 +35,17 @@ class _Loose(BaseModel):
     """Fields that are not known may be there: libraries send back what they were given."""
 
     model_config = ConfigDict(extra="ignore", strict=True, hide_input_in_errors=True)
+
+
+def _whole(value: object) -> object:
+    """Take 5.0 for 5, as JSON schema does, because some languages have one type of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+_Whole = BeforeValidator(_whole)
+_Length: TypeAlias = Annotated[int, Field(ge=1, lt=2**32), _Whole]
+_Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**32), _Whole]
+_Seed: TypeAlias = Annotated[int, Field(ge=-(2**63), lt=2**63), _Whole]
 
 
 class TextPart(_Loose):
@@ -52,7 +65,8 @@ class RefusalPart(_Loose):
 class ImageUrl(_Loose):
     """An image: ``https://…``, or its bytes as ``data:image/png;base64,…``."""
 
-    url: str
+    # What :func:`_image` takes; it says in words what is wrong.
+    url: str = Field(json_schema_extra={"pattern": _IMAGE_URL})
     detail: Literal["auto", "low", "high"] | None = None
 
 
@@ -187,11 +201,11 @@ class ConversationRequest(_Model):
     messages: list[ChatMessage] = Field(
         default=[], max_length=_MAX_MESSAGES, description="the conversation"
     )
-    max_tokens: int | None = Field(
-        default=None, ge=1, lt=2**32, description="tokens that the answer may have at most"
+    max_tokens: _Length | None = Field(
+        default=None, description="tokens that the answer may have at most"
     )
-    max_completion_tokens: int | None = Field(
-        default=None, ge=1, lt=2**32, description="another name of `max_tokens`"
+    max_completion_tokens: _Length | None = Field(
+        default=None, description="another name of `max_tokens`"
     )
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="how freely tokens are drawn; 0 takes the likeliest"
@@ -199,18 +213,14 @@ class ConversationRequest(_Model):
     top_p: float | None = Field(
         default=None, ge=0, le=1, description="draw from the likeliest tokens of this probability"
     )
-    top_k: int | None = Field(
+    top_k: _Count | None = Field(
         default=None,
-        ge=0,
-        lt=2**32,
         description="draw from the likeliest tokens, at most this number of them",
     )
     stop: StrictStr | list[str] | None = Field(
         default=None, description="texts before which the answer ends"
     )
-    seed: int | None = Field(
-        default=None, ge=-(2**63), lt=2**63, description="makes what is drawn repeatable"
-    )
+    seed: _Seed | None = Field(default=None, description="makes what is drawn repeatable")
     frequency_penalty: float | None = Field(
         default=None, ge=-2, le=2, description="makes tokens less likely each time that they come"
     )

@@ -1,6 +1,7 @@
 """A request's body as JSON, which it has to be."""
 
 import json
+import math
 from typing import Any, NoReturn, cast
 
 from quart import Request
@@ -18,7 +19,8 @@ async def read_json_object(request: Request) -> dict[str, Any]:
 
     """
     try:
-        fields = json.loads(await request.get_data(cache=False), parse_constant=_no_number)
+        body = await request.get_data(cache=False)
+        fields = json.loads(body, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise RefusedError("the body must be JSON") from error
     if not isinstance(fields, dict):
@@ -28,6 +30,14 @@ async def read_json_object(request: Request) -> dict[str, Any]:
     except UnicodeEncodeError as error:  # JSON can spell half of a surrogate pair
         raise RefusedError("the body must be valid Unicode") from error
     return cast("dict[str, Any]", fields)
+
+
+def _finite(text: str) -> float:
+    """Refuse 1e400, of which Python makes Infinity and what comes after us would make null."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(text)
+    return number
 
 
 def _no_number(name: str) -> NoReturn:

@@ -96,7 +96,8 @@ async def read_question(request: Request, max_bytes: int) -> Question:
 
 async def _read_body(request: Request) -> StreamRequest:
     # The query may say how the answer is to be written, as with a GET.
-    fields: dict[str, Any] = {"format": request.args.get("format", "text")}
+    fields: dict[str, Any] = {"format": request.args.get("format", FORMATS[0])}
+    _encoder(fields["format"])  # refuses a wrong one, also if the body has another
     fields.update(await read_json_object(request))
     try:
         return StreamRequest.model_validate(fields)

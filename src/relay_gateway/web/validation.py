@@ -74,6 +74,8 @@ def _path(location: tuple[int | str, ...], value: object) -> str:
     return path
 
 
-def _kind(name: str, value: object) -> object:
+def _kind(name: str, value: object) -> str | None:
+    """Return what tells the kind of a value; None if nothing does, or something that cannot."""
     fields = cast("dict[str, object]", value) if isinstance(value, dict) else {}
-    return fields.get(_KINDS.get(name, ""))
+    kind = fields.get(_KINDS.get(name, ""))
+    return kind if isinstance(kind, str) else None

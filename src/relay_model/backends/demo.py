@@ -91,7 +91,9 @@ def _pieces(conversation: "Conversation") -> "Iterator[Piece]":
         yield ToolCallDelta(0, "call-1", tool.name)
         yield from (ToolCallDelta(0, arguments=part) for part in _arguments(tool, conversation))
         return
-    said = next(m for m in reversed(conversation.messages) if m.role is not Role.ASSISTANT)
+    # What it said itself is repeated only if there is nothing else.
+    others = [m for m in conversation.messages if m.role is not Role.ASSISTANT]
+    said = (others or conversation.messages)[-1]
     yield from (f"{word} " for word in f"Streaming response to: {said.text}".split())
 
 

@@ -4,7 +4,8 @@ It is made once in a process, because the models' schemas take some time. For ex
 
     document()["paths"]["/healthz"]["get"]["operationId"]     # "alive"
 
-OpenAPI 3.1 has no word for the events of a stream, so ``x-events`` has their schemas by name.
+OpenAPI 3.1 has no word for a stream. So the schema of one is that of each event, as tools expect
+it, and ``x-events`` has the schemas of the events' data by name.
 """
 
 import inspect
@@ -122,7 +123,19 @@ def _content(content: Content) -> dict[str, Any]:
 def _schema(content: Content) -> dict[str, Any]:
     if content.model is not None:
         return _reference(content.model)
+    if content.events:
+        return _event(content)
     return {} if content.media_type == "application/json" else dict(_STRING)
+
+
+def _event(content: Content) -> dict[str, Any]:
+    names = list(content.events)
+    return {
+        "description": "An event of the stream; `x-events` has what its data is.",
+        "type": "object",
+        "properties": {"event": {"enum": names, "default": "message"}, "data": dict(_STRING)},
+        "required": ["data"],
+    }
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:

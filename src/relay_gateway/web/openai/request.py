@@ -85,7 +85,8 @@ def read_request(fields: Mapping[str, Any]) -> ChatCompletionRequest:
     for name in IGNORED & given.keys():
         del given[name]
     for name, only in _ONLY.items():
-        if given.pop(name, only) != only:
+        value = given.pop(name, only)
+        if value != only or isinstance(value, bool) != isinstance(only, bool):
             raise RefusedError(f"{name} is not supported: leave it out", param=name)
     try:
         return ChatCompletionRequest.model_validate(given)
