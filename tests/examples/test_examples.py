@@ -1,6 +1,7 @@
 """The examples do what their docstrings say: each is run, and asked."""
 
 import os
+import re
 import sys
 import tomllib
 from collections.abc import Generator, Iterator
@@ -14,8 +15,10 @@ from playwright.sync_api import expect
 from harness.programs import Program, run_module
 from tests.support.browsing import launched
 from tests.support.gateway_program import run_gateway
+from tests.support.node import run_node
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+NODE_CLIENT = ("--experimental-eventsource", EXAMPLES / "event_source/node.mjs")
 #: An example is read in one go.
 LONGEST = 40
 
@@ -35,6 +38,14 @@ def run_model(backend: str, *path: Path) -> Generator[tuple[str, str]]:
         yield "127.0.0.1", program.wait_for(r'"addresses": \[\["127\.0\.0\.1", (\d+)\]')[1]
 
 
+@contextmanager
+def served(folder: Path) -> Generator[str]:
+    """Serve a folder on an origin of its own, and give its URL."""
+    arguments = ("0", "--bind", "127.0.0.1", "--directory", str(folder))
+    with run_module("http.server", *arguments) as server:
+        yield server.wait_for(r"\((http://127\.0\.0\.1:\d+/)\)")[1]
+
+
 #: Not what another Python has compiled meanwhile.
 FILES = sorted(path for path in EXAMPLES.rglob("*.*") if path.suffix != ".pyc")
 
@@ -43,7 +54,8 @@ FILES = sorted(path for path in EXAMPLES.rglob("*.*") if path.suffix != ".pyc")
 def test_it_is_short_and_says_how_it_is_run(example: Path) -> None:
     text = example.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= LONGEST
-    assert "python " in text or "pip install" in text or "pyproject.toml" in text
+    ways = ("python ", "node ", "pip install", "pyproject.toml")
+    assert any(way in text for way in ways)
 
 
 def test_trio_client_prints_the_answer_of_a_running_service() -> None:
@@ -103,9 +115,8 @@ def test_backend_answers_with_the_prompt_backwards(installed: Path) -> None:
 @pytest.fixture
 def page() -> Iterator[str]:
     """Serve the page as its comment says, and give its URL."""
-    arguments = ("0", "--bind", "127.0.0.1", "--directory", str(EXAMPLES / "browser_page"))
-    with run_module("http.server", *arguments) as server:
-        yield server.wait_for(r"\((http://127\.0\.0\.1:\d+/)\)")[1]
+    with served(EXAMPLES / "browser_page") as url:
+        yield url
 
 
 def test_page_names_the_endpoint(page: str) -> None:
@@ -125,3 +136,62 @@ def test_page_shows_an_answer_of_a_gateway_on_another_origin(page: str, chromium
         shown.get_by_role("button", name="Ask").click()
         answer = "Streaming response to: Why is the sky blue? \n[done]"
         expect(shown.get_by_role("log")).to_have_text(answer)
+
+
+# -- an EventSource in ten lines ------------------------------------------------------------------
+
+
+@contextmanager
+def run_demo() -> Generator[str]:
+    """Run a gateway in front of the demo backend, and give its origin."""
+    with run_model("demo") as (host, port), run_gateway(f"{host}:{port}") as (_, gateway):
+        yield gateway
+
+
+def ended(gateway: str) -> str:
+    """Give how many answers have ended at a gateway, by their cause."""
+    with urlopen(f"{gateway}/metrics") as response:  # noqa: S310 - of a gateway of ours
+        counts = re.findall(r'_requests_total{cause="(\w+)"} ([1-9]\S*)', response.read().decode())
+    return str(dict(counts))
+
+
+def test_node_ends_when_the_answer_does_and_has_asked_once() -> None:
+    """It would not end while an EventSource is open."""
+    with run_demo() as gateway:
+        done = run_node(*NODE_CLIENT, "Why not?", gateway)
+        assert done.stdout == "Streaming response to: Why not? "
+        assert (done.returncode, ended(gateway)) == (0, "{'done': '1.0'}")
+
+
+def test_node_ends_when_the_answer_breaks() -> None:
+    with run_gateway("127.0.0.1:1") as (_, gateway):
+        done = run_node(*NODE_CLIENT, "Why not?", gateway)
+        assert "The model cannot be reached right now." in done.stderr
+        assert (done.stdout, ended(gateway)) == ("", "{'model_unavailable': '1.0'}")
+
+
+def test_node_ends_when_there_is_no_gateway() -> None:
+    done = run_node(*NODE_CLIENT, "Why not?", "http://127.0.0.1:1")
+    assert "the connection was lost\n" in done.stderr
+
+
+@pytest.mark.browser
+def test_browser_closes_its_source_on_done_and_on_error(chromium: str) -> None:
+    with (
+        run_demo() as gateway,
+        run_gateway("127.0.0.1:1") as (_, nobody),
+        served(EXAMPLES / "event_source") as page,
+        launched(chromium) as browser,
+        browser.new_page() as shown,
+    ):
+        for origin, text in (
+            (gateway, "Streaming response to: Why not? "),
+            (nobody, re.compile("^The model cannot be reached right now")),
+        ):
+            shown.goto(f"{page}browser.html?prompt=Why+not%3F&gateway={origin}")
+            expect(shown.get_by_role("log")).to_have_text(text)
+            shown.wait_for_function("source.readyState === EventSource.CLOSED")
+        assert (ended(gateway), ended(nobody)) == (
+            "{'done': '1.0'}",
+            "{'model_unavailable': '1.0'}",
+        )
