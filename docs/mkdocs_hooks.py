@@ -21,7 +21,15 @@ _log = logging.getLogger("mkdocs.hooks")
 
 #: The start of a link, and its target, if that may be outside of docs.
 _LINK = re.compile(r"(\]\(|^\[[^\]]+\]:\s+)(\.\./[^)#\s]+)", re.MULTILINE)
-_LANGUAGES = {".js": "js", ".md": "md", ".proto": "protobuf", ".py": "python", ".toml": "toml"}
+_LANGUAGES = {
+    ".html": "html",
+    ".js": "js",
+    ".md": "md",
+    ".mjs": "js",
+    ".proto": "protobuf",
+    ".py": "python",
+    ".toml": "toml",
+}
 
 
 def on_config(config: MkDocsConfig) -> None:

@@ -6,6 +6,7 @@ For example ``relay-model --backend ollama --base-url http://127.0.0.1:11434 --m
 import json
 import secrets
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx  # noqa: ASYNC127 - the ollama library makes its requests with it, not with httpx2
@@ -110,18 +111,38 @@ class _Reading:
             self._calls += 1
 
 
-async def _raise_refusal(response: httpx.Response) -> None:
+async def _take_response(response: httpx.Response) -> None:
     """Raise for a status of 400 and up here, because the library drops the headers."""
     if response.is_error:
         await response.aread()
         status = _STATUSES.get(response.status_code, response.status_code)
         raise refusal(status, response.headers, response.text)
+    response.aiter_lines = partial(_lines, response)  # type: ignore[method-assign] # see there
+
+
+async def _lines(  # noqa: ASYNC900 - closed with those of the library, see generators
+    response: httpx.Response,
+) -> "AsyncGenerator[str]":
+    """Give the lines of a response, which end in LF and in nothing else.
+
+    httpx ends a line at U+0085 and U+2028 as well. JSON has these within strings, so the library
+    would be given half an object.
+    """
+    begun: list[str] = []
+    async for text in response.aiter_text():
+        *ends, begin = text.split("\n")
+        for end in ends:
+            yield "".join([*begun, end])
+            begun = []
+        begun.append(begin)
+    if line := "".join(begun):
+        yield line
 
 
 def _client(settings: "BackendSettings") -> ollama.AsyncClient:
     check_key("OLLAMA_API_KEY")
     options = client_options(httpx, settings)
-    options["event_hooks"]["response"] = [_raise_refusal]
+    options["event_hooks"]["response"] = [_take_response]
     return ollama.AsyncClient(host=settings.base_url, **options)
 
 
