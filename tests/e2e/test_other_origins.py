@@ -102,7 +102,7 @@ def test_a_page_reads_why_and_whether_to_ask_again(page: Page, gateway: str) -> 
     body = {**HI, "stop": "x"}  # the backend has no such parameter
     status, headers, answer = fetch(page, f"{gateway}/v1/chat/completions", body, **HEADERS)
     assert (status, headers["x-should-retry"]) == (400, "false")
-    assert json.loads(answer)["error"]["param"] == "parameters.stop"
+    assert json.loads(answer)["error"]["param"] == "stop"
 
 
 def test_a_page_reads_when_to_come_back(page: Page) -> None:

@@ -53,3 +53,27 @@ def test_a_refusal_is_shown_as_far_as_it_is_short() -> None:
 def test_details_that_nobody_knows_change_nothing() -> None:
     outcome = outcome_of(GRPCError(Status.INTERNAL, "", [object(), BadRequest()]))
     assert (outcome.field, outcome.retry_after) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("of_contract", "of_json"),
+    [
+        ("parameters.stop", "stop"),
+        ("parameters.parallel_tool_calls", "parallel_tool_calls"),
+        ("messages[0].parts[1]", "messages[0]"),
+        ("messages[12].parts[3].tool_call.arguments", "messages[12]"),
+        ("messages[0].parts[1]\nmore", "messages[0]"),
+        ("messages[0].role", "messages[0].role"),
+        ("tools[0].parameters", "tools[0].parameters"),
+        ("response_format", "response_format"),
+        ("prompt", "prompt"),
+        ("", ""),
+    ],
+)
+def test_a_field_has_the_name_that_its_caller_gave_it(of_contract: str, of_json: str) -> None:
+    description = f"{of_contract}: the backend has no {of_contract}"
+    violation = BadRequest.FieldViolation(field=of_contract, description=description)
+    details = [BadRequest(field_violations=[violation])]
+    outcome = outcome_of(GRPCError(Status.INVALID_ARGUMENT, "", details))
+    assert outcome.field == of_json
+    assert outcome.message == f"{of_json}: the backend has no {of_contract}"

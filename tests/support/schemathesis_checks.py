@@ -4,7 +4,6 @@ Its own see the status, the headers and the shape. These see what the events of 
 whether a request that the schema allows is refused by us.
 """
 
-import json
 from http import HTTPStatus
 from typing import Any
 
@@ -39,6 +38,5 @@ def only_models_refuse_what_is_described(
     """See that what the schema allows is taken, unless the model service says that it cannot."""
     is_allowed = case.meta is not None and case.meta.generation.mode is GenerationMode.POSITIVE
     if is_allowed and response.status_code == HTTPStatus.BAD_REQUEST:
-        refusal = json.loads(response.content)
-        is_of_model = "model_error" in (refusal.get("cause"), refusal.get("error", {}).get("code"))
-        assert is_of_model or _NOT_IN_A_SCHEMA in response.text, refusal
+        is_of_model = "x-should-retry" in response.headers
+        assert is_of_model or _NOT_IN_A_SCHEMA in response.text, response.text

@@ -5,6 +5,7 @@ cause is then ``model_unavailable``, the page says "The model cannot be reached 
 the service wrote goes to the log only.
 """
 
+import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -67,6 +68,9 @@ _CAUSES = {
     Status.DEADLINE_EXCEEDED: Cause.DEADLINE,
 }
 _NANOSECONDS = 1e9
+#: Parts of a field's name that its caller does not know. For example, JSON has ``stop`` where the
+#: contract has ``parameters.stop``, and it has the parts of a message in other places.
+_ONLY_IN_CONTRACT = re.compile(r"^parameters\.|\.parts\[.*", re.DOTALL)
 #: Characters of a refusal that are shown.
 _SHOWN_LENGTH = 500
 _LATE_MESSAGE = "The answer took too long and was stopped."
@@ -125,9 +129,10 @@ def _with_detail(outcome: Outcome, detail: object) -> Outcome:
         return replace(outcome, retry_after=delay.seconds + delay.nanos / _NANOSECONDS)
     if isinstance(detail, BadRequest) and detail.field_violations:
         violation = detail.field_violations[0]
+        field = _ONLY_IN_CONTRACT.sub("", violation.field)
         return replace(
             outcome,
-            message=violation.description[:_SHOWN_LENGTH],
-            field=violation.field[:_SHOWN_LENGTH],
+            message=violation.description.replace(violation.field, field, 1)[:_SHOWN_LENGTH],
+            field=field[:_SHOWN_LENGTH],
         )
     return outcome

@@ -141,6 +141,14 @@ MUTANTS = [
     ),
     Mutant(
         0,
+        "a caller is told of a field that JSON does not have",
+        "src/relay_gateway/relay/outcome.py",
+        right='_ONLY_IN_CONTRACT.sub("", violation.field)',
+        wrong="violation.field",
+        tests=("tests/gateway/test_outcome.py::test_a_field_has_the_name_that_its_caller_gave_it",),
+    ),
+    Mutant(
+        0,
         "the demo fails where only the model has spoken",
         "src/relay_model/backends/demo.py",
         right="said = (others or conversation.messages)[-1]",
