@@ -86,6 +86,7 @@ SLOW = (
     *ONCE,
     "tests/demo",
     "tests/examples",
+    "tests/gateway/test_any_text.py",
     "tests/gateway/test_checkpoints.py",
     "tests/gateway/test_http.py",
     "tests/gateway/test_nothing_at_import.py",

@@ -131,11 +131,10 @@ class Routes:
 
     async def refuse_when_stopping(self) -> None:
         """Answer 503 once the gateway stops; by then something else should take over."""
-        request = current_request
-        # A preflight is answered, so that a page of another origin is told this as well.
-        if request.method == "OPTIONS" or request.endpoint in _MONITORING:
+        if not self._shutdown.has_begun or current_request.endpoint in _MONITORING:
             return
-        if self._shutdown.has_begun:
+        # A preflight is answered, so that a page of another origin is told this as well.
+        if current_request.method != "OPTIONS":
             raise ServiceUnavailable(
                 "the gateway is being restarted", retry_after=self._retry_after
             )

@@ -35,8 +35,8 @@ MUTANTS = [
         0,
         "a page sees a failed fetch when the gateway stops",
         f"{_WEB}routes.py",
-        right='if request.method == "OPTIONS" or request.endpoint in _MONITORING:',
-        wrong="if request.endpoint in _MONITORING:",
+        right='        if current_request.method != "OPTIONS":',
+        wrong="        if current_request.method:",
         tests=(f"{_TEST_CROSS_ORIGIN}test_a_page_is_told_that_the_gateway_stops",),
     ),
     Mutant(
