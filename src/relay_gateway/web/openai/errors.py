@@ -21,8 +21,9 @@ _TYPES = {
     HTTPStatus.FORBIDDEN: "permission_error",
     HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
 }
-#: Words for failures of the model, by their gRPC status.
+#: Words for failures of the model, by their gRPC status; others are called by their cause.
 _CODES = {
+    "INVALID_ARGUMENT": None,  # the request is wrong, and `param` says where
     "NOT_FOUND": "model_not_found",
     "RESOURCE_EXHAUSTED": "rate_limit_exceeded",
     "DEADLINE_EXCEEDED": "timeout",

@@ -15,7 +15,7 @@ from grpclib.exceptions import GRPCError
 from quart import Request, Response
 from quart import request as current_request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from grpclib_anyio.client import Channel
 from relay_gateway.relay.encoder import Encoder
@@ -36,6 +36,9 @@ from relay_proto.ai import GenerateRequest, Model
 __all__ = ["OpenAIRoutes", "error_response"]
 
 Begin = Callable[[Relay, dict[str, Any]], None]
+
+#: For clients of OpenAI's other APIs, such as `/v1/responses`.
+_NO_SUCH_PATH = "There is no such path: clients can use /v1/chat/completions and /v1/models."
 
 
 class OpenAIRoutes:
@@ -145,7 +148,8 @@ def _failure_response(failure: Outcome) -> Response:
 def error_response(error: HTTPException) -> Response:
     """Say in OpenAI's shape why a request was refused; also for what Quart itself refuses."""
     status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    message = error.description or error.name
+    is_path = isinstance(error, NotFound)
+    message = _NO_SUCH_PATH if is_path else error.description or error.name
     param, word = getattr(error, "param", None), getattr(error, "word", None)
     headers = {name: value for name, value in error.get_headers() if name.lower() != "content-type"}
     return _json_response(error_object(status, message, param=param, code=word), status, headers)
