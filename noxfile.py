@@ -55,11 +55,12 @@ FLAKE8_ASYNC = (
 )
 
 # What one Python is enough for, because it takes minutes and is about something else: the page, the
-# programs, a language model, other peers under load, and schedules that are repeated thousands of
-# times.
+# programs, clients, a language model, other peers under load, and schedules that are repeated
+# thousands of times.
 ONCE = (
     "tests/docs",
     "tests/e2e",
+    "tests/sdks",
     "tests/soak",
     "tests/test_install.py",
     "tests/test_upstream.py",
@@ -157,6 +158,8 @@ def tests(session: nox.Session) -> None:
         _test_transport(session)
     session.install(*OURS_WITH_EXTRAS, *_group("test"))
     session.install(*WEIGHTS)
+    if session.python == DEFAULT:
+        session.install(*_group("sdks"))
     left_out = () if session.python == DEFAULT else ONCE
     session.run("pytest", *_without(left_out), *session.posargs)
 
@@ -198,7 +201,8 @@ def install(session: nox.Session) -> None:
 @nox.session(python=DEFAULT)
 def coverage(session: nox.Session) -> None:
     """Measure what the tests reach, which takes twice their time; arguments go to pytest."""
-    session.install(*OURS_WITH_EXTRAS, *_group("test"), *_group("test", of=TRANSPORT))
+    groups = (*_group("test"), *_group("sdks"), *_group("test", of=TRANSPORT))
+    session.install(*OURS_WITH_EXTRAS, *groups)
     session.install(*WEIGHTS)
     env = {"COVERAGE_FILE": str(ROOT / f".coverage.{session.python}")}
     if not session.posargs:
@@ -216,7 +220,7 @@ def lint(session: nox.Session) -> None:
     """Check style, concurrency and types, and that the committed stubs are up to date."""
     editable = (part for path in OURS_WITH_EXTRAS for part in ("-e", path))
     session.install(*editable, *_group("test"), *_group("test", of=TRANSPORT), *_group("lint"))
-    session.install(*_group("proto"), *_group("bench"))
+    session.install(*_group("proto"), *_group("bench"), *_group("sdks"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -30,18 +31,27 @@ class Program:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def wait_for(self, pattern: str) -> re.Match[str]:
-        """Give the first line that matches, printed already or not yet.
+    def wait_for(self, pattern: str, *, nth: int = 1) -> re.Match[str]:
+        """Give the first line that matches, or the nth, printed already or not yet.
 
         Raises:
             AssertionError: The program ended, or went on for too long, without that line.
         """
         expression = re.compile(pattern)
-        for line in self._from_the_start():
-            if match := expression.search(line):
-                return match
+        matches = filter(None, map(expression.search, self._from_the_start()))
+        if match := next(islice(matches, nth - 1, None), None):
+            return match
         output = "".join(self._lines)
         raise AssertionError(f"no line matches {pattern!r} in:\n{output}")
+
+    def seen(self, pattern: str) -> list[str]:
+        """Give the lines that match, of those that it has printed so far."""
+        for _ in range(self._unread.qsize()):
+            if (line := self._unread.get()) is None:
+                self._unread.put(None)  # the end, for those who wait for it
+            else:
+                self._lines.append(line)
+        return [line for line in self._lines if re.search(pattern, line)]
 
     def output(self) -> str:
         """Give all that it has printed; once it has ended, for it reads to the end."""

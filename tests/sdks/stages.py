@@ -1,0 +1,90 @@
+"""The programs that a client talks to: a gateway under hypercorn, a wire, and a model service."""
+
+import json
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from harness.programs import Program, run_module
+from tests.sdks.scripted import ENTRY_POINT
+from tests.support.gateway_program import run_gateway
+
+__all__ = ["Stage", "install_scripted", "new_mark", "staged"]
+
+_marks = count(1)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Programs that run."""
+
+    origin: str
+    model: Program
+    wire: Program
+    gateway: Program
+
+    @property
+    def base_url(self) -> str:
+        """What clients are given."""
+        return f"{self.origin}/v1"
+
+    def until(self, event: str, prompt: str) -> dict[str, Any]:
+        """Wait until the scripted backend reports something of a prompt, and give the report."""
+        return _json(self.model.wait_for(_pattern(event, prompt=prompt)).string)
+
+    def reported(self, event: str, prompt: str) -> list[dict[str, Any]]:
+        """Give what the scripted backend has reported of a prompt so far."""
+        return [_json(line) for line in self.model.seen(_pattern(event, prompt=prompt))]
+
+    def until_reset(self, mark: str) -> None:
+        """Wait until the wire has seen the reset of a request."""
+        self.wire.wait_for(_pattern("reset", mark=mark))
+
+    def frames(self, mark: str) -> list[dict[str, Any]]:
+        """Give what the wire has seen of a request so far."""
+        lines = self.wire.seen(_pattern(r"[^\"]*", mark=mark))
+        return [_json(line) for line in lines]
+
+
+def new_mark() -> str:
+    """Make a mark that no other request has."""
+    return f"m{next(_marks)}."
+
+
+def _pattern(event: str, **fields: str) -> str:
+    ((name, value),) = fields.items()
+    return rf'"event": "{event}", "{name}": {json.dumps(value)}'
+
+
+def _json(line: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(line)
+    return report
+
+
+def install_scripted(path: Path) -> str:
+    """Write what installing the backend's package would; gives the PYTHONPATH that has it."""
+    info = path / "scripted_backend-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: scripted-backend\nVersion: 1.0\n", encoding="utf-8")
+    points = f"[token_relay.backends]\n{ENTRY_POINT}\n"
+    (info / "entry_points.txt").write_text(points, encoding="utf-8")
+    return os.pathsep.join([str(path), *sys.path])
+
+
+@contextmanager
+def staged(
+    backend: str, *arguments: str, gateway: dict[str, str] | None = None, **environment: str
+) -> Generator[Stage]:
+    """Run a model service with a backend, and a gateway in front of it."""
+    service = ("--backend", backend, "--port", "0", "--log-format", "json", *arguments)
+    with run_module("relay_model", *service, **environment) as model:
+        port = model.wait_for(r'"addresses": \[\["127\.0\.0\.1", (\d+)\]')[1]
+        with run_module("tests.sdks.wire", port) as wire:
+            port = wire.wait_for(r'"listening", "port": (\d+)')[1]
+            with run_gateway(f"127.0.0.1:{port}", **(gateway or {})) as (program, origin):
+                yield Stage(origin, model, wire, program)

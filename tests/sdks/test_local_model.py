@@ -1,0 +1,43 @@
+"""Clients of the model that runs on this machine."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.sdks.clients import Running
+from tests.sdks.stages import Stage, new_mark, staged
+from tests.support.local_model import needs_local_model
+
+pytestmark = needs_local_model
+
+ASK = "Say hello."
+SAME: dict[str, Any] = {"temperature": 0, "max_tokens": 8}
+DISCONNECT = '"cause": "client_disconnect"'
+
+
+@pytest.fixture(scope="module")
+def local() -> Iterator[Stage]:
+    with staged("local", "--context-size=1024", "--max-concurrent=1") as stage:
+        yield stage
+
+
+def test_it_answers_the_same_streamed_and_whole(client: Running, local: Stage) -> None:
+    whole = client.ask(local, ASK, **SAME).last("end")
+    *pieces, end = client.ask(local, ASK, stream=True, **SAME).events()
+    assert len(pieces) > 2
+    assert end["text"] == whole["text"] != ""
+    assert whole["usage"][1] == 8
+
+
+def test_leaving_ends_it_in_mid_stream(client: Running, local: Stage) -> None:
+    mark = new_mark()
+    before = len(local.model.seen(DISCONNECT))
+    run = client.ask(local, f"Count from 1 to 1000. {mark}", stream=True, temperature=0)
+    run.until("text")
+    client.abort()
+    local.model.wait_for(DISCONNECT, nth=before + 1)
+    run.last("aborted")
+    # There is one place for an answer.
+    client.ask(local, ASK, **SAME).last("end")
+    assert [frame["event"] for frame in local.frames(mark)] == ["asked", "reset"]
