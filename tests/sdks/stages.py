@@ -14,7 +14,7 @@ from harness.programs import Program, run_module
 from tests.sdks.scripted import ENTRY_POINT
 from tests.support.gateway_program import run_gateway
 
-__all__ = ["Stage", "install_scripted", "new_mark", "staged"]
+__all__ = ["Stage", "install_scripted", "new_mark", "run_service", "staged", "until"]
 
 _marks = count(1)
 
@@ -35,7 +35,7 @@ class Stage:
 
     def until(self, event: str, prompt: str) -> dict[str, Any]:
         """Wait until the scripted backend reports something of a prompt, and give the report."""
-        return _json(self.model.wait_for(_pattern(event, prompt=prompt)).string)
+        return until(self.model, event, prompt)
 
     def reported(self, event: str, prompt: str) -> list[dict[str, Any]]:
         """Give what the scripted backend has reported of a prompt so far."""
@@ -49,6 +49,11 @@ class Stage:
         """Give what the wire has seen of a request so far."""
         lines = self.wire.seen(_pattern(r"[^\"]*", mark=mark))
         return [_json(line) for line in lines]
+
+
+def until(model: Program, event: str, prompt: str) -> dict[str, Any]:
+    """Wait until a service with the scripted backend reports something of a prompt."""
+    return _json(model.wait_for(_pattern(event, prompt=prompt)).string)
 
 
 def new_mark() -> str:
@@ -77,14 +82,22 @@ def install_scripted(path: Path) -> str:
 
 
 @contextmanager
-def staged(
-    backend: str, *arguments: str, gateway: dict[str, str] | None = None, **environment: str
-) -> Generator[Stage]:
-    """Run a model service with a backend, and a gateway in front of it."""
+def run_service(
+    backend: str, *arguments: str, **environment: str
+) -> Generator[tuple[Program, str]]:
+    """Run a model service with a backend; gives its port as well."""
     service = ("--backend", backend, "--port", "0", "--log-format", "json", *arguments)
     with run_module("relay_model", *service, **environment) as model:
-        port = model.wait_for(r'"addresses": \[\["127\.0\.0\.1", (\d+)\]')[1]
-        with run_module("tests.sdks.wire", port) as wire:
-            port = wire.wait_for(r'"listening", "port": (\d+)')[1]
-            with run_gateway(f"127.0.0.1:{port}", **(gateway or {})) as (program, origin):
-                yield Stage(origin, model, wire, program)
+        yield model, model.wait_for(r'"addresses": \[\["127\.0\.0\.1", (\d+)\]')[1]
+
+
+@contextmanager
+def staged(backend: str, *arguments: str, **environment: str) -> Generator[Stage]:
+    """Run a model service with a backend, and a gateway in front of it."""
+    with (
+        run_service(backend, *arguments, **environment) as (model, service_port),
+        run_module("tests.sdks.wire", service_port) as wire,
+    ):
+        port = wire.wait_for(r'"listening", "port": (\d+)')[1]
+        with run_gateway(f"127.0.0.1:{port}") as (gateway, origin):
+            yield Stage(origin, model, wire, gateway)
