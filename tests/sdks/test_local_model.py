@@ -1,12 +1,9 @@
 """Clients of the model that runs on this machine."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
-
 from tests.sdks.clients import Running
-from tests.sdks.stages import Stage, new_mark, staged
+from tests.sdks.stages import Stage, new_mark
 from tests.support.local_model import needs_local_model
 
 pytestmark = needs_local_model
@@ -14,12 +11,6 @@ pytestmark = needs_local_model
 ASK = "Say hello."
 SAME: dict[str, Any] = {"temperature": 0, "max_tokens": 8}
 DISCONNECT = '"cause": "client_disconnect"'
-
-
-@pytest.fixture(scope="module")
-def local() -> Iterator[Stage]:
-    with staged("local", "--context-size=1024", "--max-concurrent=1") as stage:
-        yield stage
 
 
 def test_it_answers_the_same_streamed_and_whole(client: Running, local: Stage) -> None:

@@ -1,63 +1,34 @@
-"""What libraries repeat by themselves, and what they do not."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+"""What libraries repeat by themselves, as often as they choose, and what they do not."""
 
 import pytest
 
-from tests.sdks.clients import Run, Running
-from tests.sdks.node_libraries import NotInstalledError
+from tests.sdks.clients import Running
 from tests.sdks.stages import Stage, new_mark
 
 
-@dataclass(frozen=True)
-class Repeated:
-    """What was asked of a client with the library's own number of retries."""
-
-    prompt: str
-    run: Run
-
-
-@pytest.fixture(scope="module")
-def repeated(
-    programs: Mapping[str, Running | NotInstalledError], scripted: Stage
-) -> Mapping[tuple[str, str], Repeated]:
-    """Ask all clients at the same time, because they pause for seconds."""
-    asked: dict[tuple[str, str], Repeated] = {}
-    for name, program in programs.items():
-        if isinstance(program, Running) and program.client.repeats:
-            for word in ("busy-once", "away-once", "broken"):
-                prompt = f"{word} {new_mark()}"
-                run = program.ask(scripted, prompt, retries=None)
-                asked[name, word] = Repeated(prompt, run)
-    return asked
-
-
-def of(client: Running, word: str, repeated: Mapping[tuple[str, str], Repeated]) -> Repeated:
+@pytest.fixture
+def repeating(client: Running) -> Running:
+    """Give a client that repeats requests."""
     if not client.client.repeats:
         pytest.skip("it never repeats a request")
-    return repeated[client.client.id, word]
+    return client
 
 
 @pytest.mark.parametrize(("word", "text"), [("busy-once", "now free"), ("away-once", "back again")])
 def test_what_has_cost_nothing_is_asked_again(
-    client: Running,
-    scripted: Stage,
-    repeated: Mapping[tuple[str, str], Repeated],
-    word: str,
-    text: str,
+    repeating: Running, scripted: Stage, word: str, text: str
 ) -> None:
-    asked = of(client, word, repeated)
-    assert asked.run.last("end")["text"] == text
-    first, second = scripted.reported("asked", asked.prompt)
+    prompt = f"{word} {new_mark()}"
+    assert repeating.ask(scripted, prompt, retries=None).last("end")["text"] == text
+    first, second = scripted.reported("asked", prompt)
     # As the response says; the model names half a second, and HTTP has no fractions.
     assert second["at"] - first["at"] >= 1.0
 
 
 def test_what_would_be_paid_for_twice_is_not_asked_again(
-    client: Running, scripted: Stage, repeated: Mapping[tuple[str, str], Repeated]
+    repeating: Running, scripted: Stage
 ) -> None:
-    asked = of(client, "broken", repeated)
-    assert asked.run.last("failed")["status"] == 502
-    times = len(scripted.reported("asked", asked.prompt))
-    assert (times == 1) is client.client.heeds_should_retry
+    prompt = f"broken {new_mark()}"
+    assert repeating.ask(scripted, prompt, retries=None).last("failed")["status"] == 502
+    times = len(scripted.reported("asked", prompt))
+    assert (times == 1) is repeating.client.heeds_should_retry

@@ -31,14 +31,16 @@ class Program:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
-    def wait_for(self, pattern: str, *, nth: int = 1) -> re.Match[str]:
+    def wait_for(
+        self, pattern: str, *, nth: int = 1, seconds: float = OUTPUT_TIMEOUT
+    ) -> re.Match[str]:
         """Give the first line that matches, or the nth, printed already or not yet.
 
         Raises:
             AssertionError: The program ended, or went on for too long, without that line.
         """
         expression = re.compile(pattern)
-        matches = filter(None, map(expression.search, self._from_the_start()))
+        matches = filter(None, map(expression.search, self._from_the_start(seconds)))
         if match := next(islice(matches, nth - 1, None), None):
             return match
         output = "".join(self._lines)
@@ -80,9 +82,9 @@ class Program:
             self._unread.put(line)
         self._unread.put(None)
 
-    def _from_the_start(self) -> Iterator[str]:
+    def _from_the_start(self, seconds: float) -> Iterator[str]:
         yield from tuple(self._lines)
-        deadline = time.monotonic() + OUTPUT_TIMEOUT
+        deadline = time.monotonic() + seconds
         while line := self._next_line(deadline):
             self._lines.append(line)
             yield line
