@@ -38,17 +38,17 @@ class Stage:
         return until(self.model, event, prompt)
 
     def reported(self, event: str, prompt: str) -> list[dict[str, Any]]:
-        """Give what the scripted backend has reported of a prompt so far."""
+        """Give what the scripted backend reported of a prompt, before what was waited for last."""
         return [_json(line) for line in self.model.seen(_pattern(event, prompt=prompt))]
 
-    def until_reset(self, mark: str) -> None:
-        """Wait until the wire has seen the reset of a request."""
-        self.wire.wait_for(_pattern("reset", mark=mark))
+    def frames(self, mark: str, *, before: str) -> list[dict[str, Any]]:
+        """Give what the wire has seen of a request before another one, by their marks.
 
-    def frames(self, mark: str) -> list[dict[str, Any]]:
-        """Give what the wire has seen of a request so far."""
-        lines = self.wire.seen(_pattern(r"[^\"]*", mark=mark))
-        return [_json(line) for line in lines]
+        The gateway has one connection to its model, so these are all of its frames if the other
+        request has been answered.
+        """
+        self.wire.wait_for(_pattern("asked", mark=before))
+        return [_json(line) for line in self.wire.seen(_pattern(r"[^\"]*", mark=mark))]
 
 
 def until(model: Program, event: str, prompt: str) -> dict[str, Any]:

@@ -32,9 +32,9 @@ def test_leaving_ends_the_model_before_its_next_token(
     assert (ended["outcome"], ended["pieces"]) == ("cancelled", pieces)
     assert run.last("aborted")
     scripted.model.wait_for(DISCONNECT, nth=before + 1)
-    # It is on the same connection, so all frames of the first request were before it.
-    assert client.ask(scripted, "hello").last("end")["text"] == "hello"
-    assert scripted.frames(mark) == [
+    later = new_mark()
+    assert client.ask(scripted, later).last("end")["text"] == later
+    assert scripted.frames(mark, before=later) == [
         {"event": "asked", "mark": mark},
         {"event": "reset", "mark": mark, "code": 8},
     ]

@@ -29,6 +29,8 @@ def test_leaving_ends_it_in_mid_stream(client: Running, local: Stage) -> None:
     client.abort()
     local.model.wait_for(DISCONNECT, nth=before + 1)
     run.last("aborted")
-    # There is one place for an answer.
-    client.ask(local, ASK, **SAME).last("end")
-    assert [frame["event"] for frame in local.frames(mark)] == ["asked", "reset"]
+    # There is one place for an answer, so the next one shows that it is free.
+    later = new_mark()
+    client.ask(local, f"{ASK} {later}", **SAME).last("end")
+    frames = local.frames(mark, before=later)
+    assert [frame["event"] for frame in frames] == ["asked", "reset"]
