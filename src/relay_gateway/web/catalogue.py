@@ -14,7 +14,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.client import Channel
-from relay_gateway.web.conversation import ConversationRequest
+from relay_gateway.web.conversation import DEFAULT_MODEL, ConversationRequest
 from relay_gateway.web.refusal import RefusedError
 from relay_proto.ai import (
     AiServiceStub,
@@ -24,11 +24,9 @@ from relay_proto.ai import (
     Model,
 )
 
-__all__ = ["DEFAULT_MODEL", "Catalogue", "no_such_model"]
+__all__ = ["Catalogue", "no_such_model"]
 
-#: The name of the model of a service that has no names; it stands for no name with any service.
-DEFAULT_MODEL = "default"
-#: Seconds for which an answer is taken for the truth, and that the service has to give it.
+#: Seconds for which an answer is taken for the truth, and that anybody waits for it.
 _FRESH_SECONDS, _TIMEOUT = 10.0, 5.0
 #: A request for the list has nothing that could be wrong, so its caller is not told so.
 _CALLERS_FAULT = frozenset({Status.INVALID_ARGUMENT, Status.NOT_FOUND})
@@ -76,8 +74,6 @@ class Catalogue:
             GRPCError: the service cannot be asked.
 
         """
-        if request.model == DEFAULT_MODEL:
-            request.model = ""
         dropped = _beyond_prompt(asked, request)
         if dropped is None or await self._fresh() is not None:
             return
@@ -89,17 +85,24 @@ class Catalogue:
         """Return what the service says; None if it knows nothing but prompts.
 
         Several callers wait for one question. When the one that asks is cancelled, the next one
-        asks.
-        """
-        async with self._asking:
-            if trio.current_time() - self._asked > _FRESH_SECONDS:
-                self._known = await self._ask()
-                self._asked = trio.current_time()
-            return self._known
+        asks. Each waits for ``_TIMEOUT`` at most, the time until it is its turn included: otherwise
+        every caller of a service that hangs would wait for all those before it.
 
-    async def _ask(self) -> ListModelsResponse | None:
+        Raises:
+            GRPCError: the service cannot be asked, or not in time.
+
+        """
+        with trio.move_on_after(_TIMEOUT) as scope:
+            async with self._asking:
+                if trio.current_time() - self._asked > _FRESH_SECONDS:
+                    self._known = await self._ask(scope.deadline - trio.current_time())
+                    self._asked = trio.current_time()
+                return self._known
+        raise GRPCError(Status.DEADLINE_EXCEEDED, "the models were not listed in time")
+
+    async def _ask(self, timeout: float) -> ListModelsResponse | None:
         try:
-            return await self._stub.list_models(ListModelsRequest(), timeout=_TIMEOUT)
+            return await self._stub.list_models(ListModelsRequest(), timeout=timeout)
         except GRPCError as error:
             if error.status is Status.UNIMPLEMENTED:
                 return None

@@ -17,7 +17,10 @@ from grpclib_anyio.betterproto import maker
 from relay_gateway.web.refusal import RefusedError
 from relay_proto import ai
 
-__all__ = ["ChatMessage", "ConversationRequest", "check_size"]
+__all__ = ["DEFAULT_MODEL", "ChatMessage", "ConversationRequest", "check_size"]
+
+#: The name of the model of a service that has no names; it stands for no name with any service.
+DEFAULT_MODEL = "default"
 
 _MAX_MESSAGES = 2048
 _MAX_PARTS = 256
@@ -258,7 +261,7 @@ class ConversationRequest(_Model):
         """
         given: dict[str, Any] = {
             "prompt": self._only_prompt(),
-            "model": self.model,
+            "model": "" if self.model == DEFAULT_MODEL else self.model,
             "messages": [
                 _message(message, f"messages[{index}]")
                 for index, message in enumerate(self.messages)

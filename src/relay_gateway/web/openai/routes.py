@@ -23,8 +23,8 @@ from relay_gateway.relay.outcome import Outcome, outcome_of
 from relay_gateway.relay.relay import Relay
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.answer import AnswerBody
-from relay_gateway.web.catalogue import DEFAULT_MODEL, Catalogue, no_such_model
-from relay_gateway.web.conversation import check_size
+from relay_gateway.web.catalogue import Catalogue, no_such_model
+from relay_gateway.web.conversation import DEFAULT_MODEL, check_size
 from relay_gateway.web.failure import headers_of, status_of
 from relay_gateway.web.json_body import read_json_object
 from relay_gateway.web.openai.chunks import ChunkEncoder
