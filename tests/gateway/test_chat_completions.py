@@ -474,3 +474,28 @@ async def test_the_service_is_asked_once_in_a_while() -> None:
         assert b'"a"' in (await client.send("/v1/models")).body
         await trio.sleep(11)
         assert b'"c"' in (await client.send("/v1/models")).body
+
+
+# -- how the end of an answer is recorded ----------------------------------------------------------
+
+
+async def test_a_whole_answer_that_nobody_takes_is_not_done() -> None:
+    """Nothing but the server bounds how long its client may take, and it would cancel this."""
+    async with gateway_to(Model(["x"])) as client:
+        exchange = client.start(CHAT, method="POST", body=body(), takes=1)
+        await trio.sleep(100.0)
+        assert (await client.metrics())["relay_requests_in_progress"] == 1
+        exchange.leave()
+        await wait_all_tasks_blocked()
+        metrics = await client.metrics()
+    assert not exchange.is_complete
+    assert metrics['relay_requests_total{cause="client_disconnect"}'] == 1
+    assert metrics['relay_requests_total{cause="done"}'] == 0
+
+
+async def test_a_whole_answer_may_be_taken_slowly() -> None:
+    async with gateway_to(Model(["x"])) as client:
+        exchange = await client.send(CHAT, method="POST", body=body(), pause=50.0)
+        metrics = await client.metrics()
+    assert json.loads(exchange.body)["choices"][0]["message"]["content"] == "x"
+    assert metrics['relay_requests_total{cause="done"}'] == 1

@@ -130,7 +130,8 @@ class HTTPConnection(TrioASGIHTTPConnection):
             if body.may_become_another:
                 if (response := await body.another()) is not None:
                     response.headers.extend(_cross_origin(headers))
-                    await self._send_whole(response, send)
+                    # As the answer, without a timeout: one that ends it would look like its end.
+                    await self._send_response(send, response)
                     relay.mark_delivered()
                     return
                 await _send_start(send, headers)
