@@ -16,21 +16,23 @@ import h11
 import trio
 from h2.errors import ErrorCodes
 
+from tests.cancellation.forms import GET, Form, Piece, pieces_of
 from tests.cancellation.journal import Journal
 from tests.cancellation.network import Link
 from tests.support.event_stream import Event, Parser
-
-TARGET = "/api/ai/stream?format=json&prompt=hi&session_id="
 
 
 class Exchange:
     """One request and its response."""
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, form: Form) -> None:
         """Begin."""
         self.session = session
+        self.form = form
         self.started = trio.current_time()
         self.status: int | None = None
+        self.content_type = ""
+        #: Of a response that is a stream of events.
         self.events: list[Event] = []
         #: The response has come to its end as HTTP has it.
         self.is_complete = False
@@ -39,12 +41,19 @@ class Exchange:
         #: The browser has left it.
         self.is_left = False
         self._parser = Parser()
+        #: Of a response that is no stream of events.
+        self._whole = b""
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
     def is_torn(self) -> bool:
-        """Whether the last event lacks a part."""
-        return self._parser.is_torn
+        """Whether the last event lacks a part, or a response that is none."""
+        return self._parser.is_torn or bool(self._whole and not self.is_complete)
+
+    @property
+    def pieces(self) -> list[Piece]:
+        """What the response says so far; nothing while one that is no stream is not complete."""
+        return pieces_of(self.events, self._whole if self.is_complete else b"")
 
     @property
     def pings(self) -> int:
@@ -61,9 +70,16 @@ class Exchange:
         while not self.is_complete:
             await self._changed.park()
 
+    def begin(self, status: int, content_type: str) -> None:
+        """Take note of the headers."""
+        self.status, self.content_type = status, content_type
+
     def take(self, data: bytes) -> None:
         """Add a piece of the body."""
-        self.events += self._parser.feed(data)
+        if self.content_type == "text/event-stream":
+            self.events += self._parser.feed(data)
+        else:
+            self._whole += data
         self._changed.unpark_all()
 
     def end(self) -> None:
@@ -189,7 +205,7 @@ class Browser(Peer):
     """One connection to the gateway."""
 
     @abstractmethod
-    def ask(self, session: str) -> Exchange:
+    def ask(self, session: str, form: Form = GET) -> Exchange:
         """Send a request."""
 
 
@@ -202,13 +218,15 @@ class Http1(Browser):
         self._http = h11.Connection(h11.CLIENT)
         self._exchange: Exchange | None = None
 
-    def ask(self, session: str) -> Exchange:
+    def ask(self, session: str, form: Form = GET) -> Exchange:
         """Send a request."""
-        self._journal.note(self.name, f"asks {session}")
-        self._exchange = Exchange(session)
-        request = h11.Request(method="GET", target=TARGET + session, headers=[("host", "gateway")])
-        data = self._http.send(request) or b""
-        self._send(data + (self._http.send(h11.EndOfMessage()) or b""))
+        self._journal.note(self.name, f"asks {session} by {form.name}")
+        self._exchange = Exchange(session, form)
+        method, target, body = form.request(session)
+        headers = [("host", "gateway"), ("content-length", str(len(body)))]
+        request = h11.Request(method=method, target=target, headers=headers)
+        parts = [request, h11.Data(body), h11.EndOfMessage()]
+        self._send(b"".join(self._http.send(part) or b"" for part in parts))
         return self._exchange
 
     def _receive(self, data: bytes) -> None:
@@ -220,7 +238,7 @@ class Http1(Browser):
         exchange = self._exchange
         assert exchange is not None
         if isinstance(event, h11.Response):
-            exchange.status = event.status_code
+            exchange.begin(event.status_code, dict(event.headers)[b"content-type"].decode())
         elif isinstance(event, h11.Data):
             exchange.take(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage):
@@ -250,14 +268,17 @@ class Http2(Browser):
         self._h2.initiate_connection()
         self._flush()
 
-    def ask(self, session: str) -> Exchange:
+    def ask(self, session: str, form: Form = GET) -> Exchange:
         """Send a request."""
-        self._journal.note(self.name, f"asks {session}")
-        exchange = Exchange(session)
+        self._journal.note(self.name, f"asks {session} by {form.name}")
+        exchange = Exchange(session, form)
         number = self._h2.get_next_available_stream_id()
         self._exchanges[number] = exchange
-        headers = [(":method", "GET"), (":scheme", "http"), (":authority", "gateway")]
-        self._h2.send_headers(number, [*headers, (":path", TARGET + session)], end_stream=True)
+        method, target, body = form.request(session)
+        headers = [(":method", method), (":scheme", "http"), (":authority", "gateway")]
+        self._h2.send_headers(number, [*headers, (":path", target)], end_stream=not body)
+        if body:
+            self._h2.send_data(number, body, end_stream=True)
         self._flush()
         return exchange
 
@@ -283,7 +304,7 @@ class Http2(Browser):
             return
         if isinstance(event, h2.events.ResponseReceived):
             headers: dict[Any, Any] = dict(event.headers or ())
-            exchange.status = int(headers[b":status"])
+            exchange.begin(int(headers[b":status"]), headers[b"content-type"].decode())
         elif isinstance(event, h2.events.DataReceived):
             exchange.take(event.data or b"")
             self._h2.acknowledge_received_data(
@@ -313,10 +334,10 @@ class Direct(Browser):
         self._start = start
         self._left = trio.Event()
 
-    def ask(self, session: str) -> Exchange:
+    def ask(self, session: str, form: Form = GET) -> Exchange:
         """Send a request."""
-        self._journal.note(self.name, f"asks {session}")
-        self._exchange = Exchange(session)
+        self._journal.note(self.name, f"asks {session} by {form.name}")
+        self._exchange = Exchange(session, form)
         self._start(self._exchange)
         return self._exchange
 
@@ -325,8 +346,9 @@ class Direct(Browser):
 
     async def serve(self, application: Any, exchange: Exchange) -> None:
         """Run the application for a request."""
-        path, _, query = (TARGET + exchange.session).partition("?")
-        requests = [{"type": "http.request", "body": b"", "more_body": False}]
+        method, target, body = exchange.form.request(exchange.session)
+        path, _, query = target.partition("?")
+        requests = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive() -> dict[str, Any]:
             await trio.lowlevel.checkpoint()
@@ -340,16 +362,19 @@ class Direct(Browser):
             await self._may_read.wait()
             if self.is_left:
                 return
-            exchange.status = message.get("status", exchange.status)
-            exchange.take(message.get("body", b""))
-            if message["type"] == "http.response.body" and not message["more_body"]:
+            if message["type"] == "http.response.start":
+                headers = dict(message["headers"])
+                exchange.begin(message["status"], headers[b"content-type"].decode())
+                return
+            exchange.take(message["body"])
+            if not message["more_body"]:
                 exchange.end()
 
         scope = {
             "type": "http",
             "asgi": {"spec_version": "2.1", "version": "3.0"},
             "http_version": "1.1",
-            "method": "GET",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

@@ -1,6 +1,5 @@
 """One cell of the matrix: a request is brought into a phase, and ends there in one way or two."""
 
-import json
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,15 +15,18 @@ from grpclib_anyio.config import Configuration
 from harness.scheduling import run_seeded
 from relay_proto.ai import AiServiceStub, GenerateRequest
 from tests.cancellation.browsers import Browser, Exchange, Http2
+from tests.cancellation.forms import FORMS, GET, Form, Piece
 from tests.cancellation.journal import Entry
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Step
 from tests.cancellation.world import World, open_world
-from tests.support.event_stream import Event
 from tests.support.models import SECRET
 
 #: Before anything else that is bounded in time, where the deadline is the ending, and after.
 DEADLINE, LATER = 10.0, 180.0
+#: For how long headers wait for the first token: for longer than anything is waited for in a phase
+#: of waiting; or for so short that it is over by then.
+HOLD, SHORT_HOLD = 60.0, 0.5
 #: Seconds that a model which is drained gives its calls.
 GRACE = 5.0
 SESSION, HOLDER, PROBE = "s", "holder", "probe"
@@ -40,7 +42,7 @@ IN_THE_END = 1000.0
 class Outcome:
     """What is seen of a request that ended; times in seconds from the ending."""
 
-    #: The events that the browser got, a flood as ``x*``.
+    #: The status of what is no GET, and the pieces that the browser got, a flood as ``x*``.
     browser: str
     #: What the model's connection was told of the stream.
     wire: str
@@ -54,14 +56,17 @@ class Outcome:
 class Scene:
     """A request on its way into a phase."""
 
-    def __init__(self, world: World, clock: MockClock, *, http2: bool) -> None:
+    def __init__(self, world: World, clock: MockClock, form: Form, *, http2: bool) -> None:
         """Begin with a browser that is not connected yet."""
         self.world = world
+        self.form = form
         self.go = trio.Event()
         #: What the model does once told to go on.
         self.then: Iterable[Step] = ["b"]
         #: In a phase of backpressure, the model says something for as long as it is let.
         self.is_endless = True
+        #: The first call of the model is another one: it has the slot, or lists the models.
+        self.is_second = False
         #: The call that has the slot may end.
         self.released = trio.Event()
         self.exchange: Exchange
@@ -71,6 +76,13 @@ class Scene:
 
     # -- phases ---------------------------------------------------------------------------------
 
+    async def listing(self) -> None:
+        """The gateway has asked for the models, because not each takes what is asked."""
+        self.is_second = True
+        self.world.models.model.may_list = self.go
+        self.form = self.form.with_more()
+        self._ask(["a"])
+
     async def connecting(self) -> None:
         """The channel's connection is not made yet."""
         self.world.models.open = trio.Event()
@@ -78,6 +90,7 @@ class Scene:
 
     async def slot(self) -> None:
         """The model takes one call at a time, and has one."""
+        self.is_second = True
         self.world.models.model.scripts[HOLDER] = lambda: [self.released]
         self.world.start_soon(self._hold_the_slot)
         await wait_all_tasks_blocked()
@@ -95,7 +108,8 @@ class Scene:
     async def mid_stream(self) -> None:
         """The browser has a token, and the model thinks about the next."""
         self._ask(["a", self.go])
-        await self.exchange.until(1)
+        if self.form.is_streamed:
+            await self.exchange.until(1)
 
     async def backpressured(self) -> None:
         """The browser does not read, and every buffer up to the model is full."""
@@ -106,13 +120,14 @@ class Scene:
     async def last_event(self) -> None:
         """The model has finished, and the gateway waits in the midst of writing the last event."""
         if self._http2:
-            self.world.window = 24  # takes the token, and a part of what follows
+            # Takes the token, and a part of what follows; a chunk of a chat is longer.
+            self.world.window = 240 if self.form.is_chat and self.form.is_streamed else 24
         else:
             self.world.buffer_size = 16
         self._ask(["a"], then=())
         self.browser.pause()
         if not self._http2:
-            await self.browser.read_bytewise(b"event: done")
+            await self.browser.read_bytewise(self.form.last)
 
     async def just_done(self) -> None:
         """The browser has all of it; its connection, and that to the model, are open."""
@@ -126,7 +141,7 @@ class Scene:
             self.world.buffer_size = 1024 * KIB
         self.world.models.model.scripts[SESSION] = lambda: chain(steps, self._rest())
         self.browser = self.world.browse(http2=self._http2)
-        self.exchange = self.browser.ask(SESSION)
+        self.exchange = self.browser.ask(SESSION, self.form)
 
     def _rest(self) -> Iterator[Step]:
         yield from self.then
@@ -162,7 +177,15 @@ class Scene:
         self.released.set()
 
     def deadline(self) -> None:
-        self._clock.jump(self.exchange.started + DEADLINE - trio.current_time())
+        self._jump_to(DEADLINE)
+
+    def hold_ends(self) -> None:
+        """At the instant of the deadline, where that is the other ending."""
+        self._jump_to(DEADLINE)
+
+    def _jump_to(self, seconds: float) -> None:
+        """Let time pass since the request, without anything happening meanwhile."""
+        self._clock.jump(max(0.0, self.exchange.started + seconds - trio.current_time()))
 
     def model_error(self) -> None:
         self.then = [GRPC_ERROR]
@@ -203,13 +226,24 @@ def _endless() -> Iterator[Step]:
 GRPC_ERROR = GRPCError(Status.INTERNAL, SECRET)
 
 PHASES: dict[str, Callable[[Scene], Awaitable[None]]] = {
+    "listing": Scene.listing,
     "connecting": Scene.connecting,
     "waiting for a slot": Scene.slot,
+    "held": Scene.thinking,
     "thinking": Scene.thinking,
     "mid-stream": Scene.mid_stream,
     "backpressured": Scene.backpressured,
     "last event": Scene.last_event,
     "just done": Scene.just_done,
+}
+
+#: Which there are for each form. The headers of a GET wait for nothing, and an answer that is not
+#: streamed waits for its end. Once its headers are out, a POST is like a GET.
+PHASES_OF = {
+    "GET": [phase for phase in PHASES if phase not in {"listing", "held"}],
+    "POST": ["listing", "connecting", "waiting for a slot", "held", "thinking"],
+    "chat, streamed": list(PHASES),
+    "chat, whole": [phase for phase in PHASES if phase not in {"thinking", "backpressured"}],
 }
 
 ENDINGS: dict[str, Callable[[Scene], None]] = {
@@ -226,10 +260,11 @@ ENDINGS: dict[str, Callable[[Scene], None]] = {
     "GOAWAY": Scene.goaway,
     "GOAWAY, in time": Scene.goaway_in_time,
     "SIGTERM": Scene.sigterm,
+    "hold ends": Scene.hold_ends,
 }
 
 
-def run_cell(phase: str, endings: tuple[str, ...], http: str, *, seed: int) -> Outcome:
+def run_cell(form: str, phase: str, endings: tuple[str, ...], http: str, *, seed: int) -> Outcome:
     """Run one cell on the schedule of ``seed``, and return what was seen."""
     clock = MockClock(autojump_threshold=0)
 
@@ -240,8 +275,9 @@ def run_cell(phase: str, endings: tuple[str, ...], http: str, *, seed: int) -> O
             max_concurrent_streams=slots, http2_min_recv_ping_interval_without_data=15.0
         )
         deadline = DEADLINE if "deadline" in endings else LATER
-        async with open_world(model=model, deadline_seconds=deadline) as world:
-            scene = Scene(world, clock, http2=http == "HTTP/2")
+        hold = DEADLINE if "hold ends" in endings else SHORT_HOLD if phase == "thinking" else HOLD
+        async with open_world(model=model, deadline_seconds=deadline, hold_seconds=hold) as world:
+            scene = Scene(world, clock, FORMS[form], http2=http == "HTTP/2")
             # A model says how it ends after what it has said, and so it has to have said it.
             scene.is_endless = not {"model error", "model finishes"} & {*endings}
             await PHASES[phase](scene)
@@ -253,7 +289,7 @@ def run_cell(phase: str, endings: tuple[str, ...], http: str, *, seed: int) -> O
 
 async def _end(scene: Scene, endings: tuple[str, ...]) -> Outcome:
     exchange = scene.exchange
-    if "deadline" in endings:
+    if {"deadline", "hold ends"} & {*endings}:
         await trio.sleep_until(exchange.started + DEADLINE - 0.5)
     for ending in endings:
         ENDINGS[ending](scene)
@@ -293,34 +329,35 @@ def _time(time: float | None, start: float) -> str:
 
 
 def _seen(exchange: Exchange) -> str:
-    events = [_event(event) for event in exchange.events]
-    words = [event for number, event in enumerate(events) if event not in events[:number]]
+    pieces = exchange.pieces
+    words = [_word(piece) for piece in pieces]
+    if exchange.form is not GET and exchange.status is not None:
+        words.insert(0, str(exchange.status))
+    words = [word for number, word in enumerate(words) if word not in words[:number]]
     if exchange.is_torn:
         words.append("(torn)")
-    if exchange.events and exchange.events[-1].type != "message" and not exchange.is_complete:
+    if pieces and pieces[-1][0] in {"done", "error"} and not exchange.is_complete:
         words.append("(no end)")
     if exchange.is_reset:
         words.append("reset")
     return " ".join(words) or "-"
 
 
-def _event(event: Event) -> str:
-    if event.type == "done":
-        return "done"
-    if event.type == "error":
-        return f"error:{json.loads(event.data)['cause']}"
-    token = event.data.removeprefix('{"token": "').removesuffix('"}')
-    return "x*" if set(token) == {"x"} else token
+def _word(piece: Piece) -> str:
+    kind, text = piece
+    if kind == "error":
+        return f"error:{text}"
+    return "x*" if kind == "token" and set(text) == {"x"} else text
 
 
 def _on_the_wire(scene: Scene, start: float) -> str:
-    """Name the resets that the model's connections were sent, the holder's aside."""
+    """Name the resets that the model's connections were sent, but not that of who has the slot."""
     resets = [
         (entry.time, entry.frame.error_code)
         for entry in scene.world.journal.entries
         if isinstance(entry.frame, RstStreamFrame)
         and entry.what.startswith("<-")
-        and not (HOLDER in scene.world.models.model.scripts and entry.frame.stream_id == 1)
+        and not (HOLDER in scene.world.models.model.scripts and _is_of_another(scene, entry))
     ]
     names = [f"RST {code} at {_time(time, start)}" for time, code in resets]
     return ", ".join(names) or "-"
@@ -358,12 +395,14 @@ async def _assert_serves(scene: Scene) -> None:
     probe = world.browse()
     exchange = probe.ask(PROBE)
     await _complete(exchange)
-    assert [_event(event) for event in exchange.events] == ["whole", "done"]
+    assert exchange.pieces == [("token", "whole"), ("done", "done")]
     probe.close()
     await wait_all_tasks_blocked()
     await trio.sleep(IN_THE_END)
     assert leftovers(world) == []
-    assert len(world.causes(SESSION)) == 1
+    # One for each request for an answer; while the models are listed, it is none yet.
+    begun = [relay for relay in world.relays if relay.request.session_id == SESSION]
+    assert len(world.causes(SESSION)) == len(begun) <= 1
 
 
 async def _complete(exchange: Exchange) -> None:
@@ -373,7 +412,7 @@ async def _complete(exchange: Exchange) -> None:
 
 def _assert_order(scene: Scene) -> None:
     """See that nothing happened on the model's connection between a call's end and its clean-up."""
-    entries, scripts = scene.world.journal.entries, scene.world.models.model.scripts
+    entries = [e for e in scene.world.journal.entries if not _is_of_another(scene, e)]
     cleaned = [n for n, entry in enumerate(entries) if entry.what == f"{SESSION} finally"]
     for number, entry in enumerate(entries):
         if isinstance(entry.frame, RstStreamFrame) and entry.what.startswith("<-"):
@@ -384,8 +423,14 @@ def _assert_order(scene: Scene) -> None:
             assert same == [], "nothing follows a reset"
             if cleaned and cleaned[0] > number:
                 assert following[0].what == f"{SESSION} finally", following[0]
-        if _is_end(entry) and cleaned and HOLDER not in scripts and entry.where.startswith("model"):
+        if _is_end(entry) and cleaned and entry.where.startswith("model"):
             assert cleaned[0] < number, "the clean-up goes before the status"
+
+
+def _is_of_another(scene: Scene, entry: Entry) -> bool:
+    """Whether it is a frame of the call that came before the one under test."""
+    is_first = entry.where == "model:0" and entry.frame is not None and entry.frame.stream_id == 1
+    return scene.is_second and is_first
 
 
 def _is_end(entry: Entry) -> bool:

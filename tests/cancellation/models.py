@@ -10,7 +10,14 @@ from grpclib.exceptions import GRPCError
 
 from grpclib_anyio.config import Configuration
 from grpclib_anyio.server import Server
-from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
+from relay_proto.ai import (
+    AiServiceBase,
+    GenerateRequest,
+    GenerateResponse,
+    ListModelsRequest,
+    ListModelsResponse,
+)
+from relay_proto.ai import Model as ModelOfService
 from tests.cancellation.journal import Journal, WatchedStream
 from tests.cancellation.network import AnyioEnd, Link
 
@@ -38,6 +45,9 @@ class Model(AiServiceBase):
         """Begin without scripts."""
         self.scripts: dict[str, Callable[[], Iterable[Step]]] = {}
         self.calls: list[Call] = []
+        #: Waited for before the models are listed.
+        self.may_list = trio.Event()
+        self.may_list.set()
         self._journal = journal
 
     async def generate(  # noqa: ASYNC900 - the transport closes it
@@ -63,6 +73,12 @@ class Model(AiServiceBase):
         finally:
             call.ended = trio.current_time()
             self._journal.note("model", f"{session} finally")
+
+    async def list_models(self, list_models_request: ListModelsRequest) -> ListModelsResponse:
+        """List one model, once it may."""
+        del list_models_request
+        await self.may_list.wait()
+        return ListModelsResponse([ModelOfService("m")])
 
     def calls_of(self, session: str) -> list[Call]:
         """Give what was done for a session: one call, or none, or more if it was made again."""

@@ -29,7 +29,7 @@ from grpclib_anyio.config import Configuration, Rate
 from grpclib_anyio.testing import ChannelOver
 from relay_proto.ai import AiServiceStub, GenerateRequest, GenerateResponse
 from tests.cancellation import offences
-from tests.cancellation.browsers import TARGET
+from tests.cancellation.forms import GET
 from tests.cancellation.journal import WatchedStream
 from tests.cancellation.leftovers import leftovers
 from tests.cancellation.models import Host, Step
@@ -181,8 +181,9 @@ class _Neighbourhood:
 
     def _http_request(self, *, rude: bool = False) -> tuple[str, Request]:
         name = self._new_session(rude=rude)
-        fields = ((":method", "GET"), (":scheme", "http"), (":authority", "gateway"))
-        return name, Request((*fields, (":path", TARGET + name)))
+        method, target, _ = GET.request(name)
+        fields = ((":method", method), (":scheme", "http"), (":authority", "gateway"))
+        return name, Request((*fields, (":path", target)))
 
     # -- rude clients of the model --------------------------------------------------------------
 

@@ -30,6 +30,8 @@ from relay_gateway.server import accept, tcp, worker
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web import routes
 from relay_gateway.web.asgi import create_app
+from relay_gateway.web.openai import routes as openai_routes
+from relay_proto.ai import GenerateRequest
 from tests.cancellation.browsers import Browser, Direct, Exchange, Http1, Http2, Peer
 from tests.cancellation.journal import Journal
 from tests.cancellation.models import Models
@@ -191,6 +193,7 @@ class World:
                 # The application makes its channel itself, and so its settings are the real ones.
                 (sys.modules[create_app.__module__], {"Channel": self._channel_to}),
                 (routes, {"Relay": self._relay}),
+                (openai_routes, {"Relay": self._relay}),
                 (grpclib_anyio.server, {"Connection": self._served}),
             ):
                 patches.enter_context(mock.patch.dict(place.__dict__, names))
@@ -218,8 +221,10 @@ class World:
         self.channel = ChannelOver(self.models.connect, config=config)
         return self.channel
 
-    def _relay(self, *arguments: Any) -> Relay:
-        self.relays.append(Relay(*arguments))
+    def _relay(self, model: Channel, request: GenerateRequest, *arguments: Any) -> Relay:
+        # OpenAI's API has no sessions; in a world, what such a request says is the session's name.
+        request.session_id = request.session_id or request.prompt
+        self.relays.append(Relay(model, request, *arguments))
         return self.relays[-1]
 
     def _served(self, *arguments: Any, **more: Any) -> Connection:

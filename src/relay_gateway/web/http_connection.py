@@ -131,8 +131,7 @@ class HTTPConnection(TrioASGIHTTPConnection):
                 if (response := await body.another()) is not None:
                     response.headers.extend(_cross_origin(headers))
                     # As the answer, without a timeout: one that ends it would look like its end.
-                    await self._send_response(send, response)
-                    relay.mark_delivered()
+                    await self._send_response(partial(_send_and_mark, send, relay), response)
                     return
                 await _send_start(send, headers)
             relay.writer = self._writer
@@ -146,6 +145,20 @@ class HTTPConnection(TrioASGIHTTPConnection):
 
 async def _send_start(send: Callable[[Any], Awaitable[None]], headers: "RawHeaders") -> None:
     await send({"type": "http.response.start", "status": HTTPStatus.OK, "headers": headers})
+
+
+async def _send_and_mark(
+    send: Callable[[Any], Awaitable[None]], relay: "Relay", message: dict[str, Any]
+) -> None:
+    """Send a part of a whole response, which is delivered when only its end is left.
+
+    With its end, the client counts as disconnected.
+    """
+    if message["type"] == "http.response.body" and not message["more_body"]:
+        # A write that failed does not raise: hypercorn has us cancelled, and this lets it.
+        await trio.lowlevel.checkpoint()
+        relay.mark_delivered()
+    await send(message)
 
 
 async def _send_chunk(send: Callable[[Any], Awaitable[None]], chunk: bytes) -> None:
