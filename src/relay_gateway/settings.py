@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from relay_common.log import LogSettings
 from relay_common.target import LAST_PORT, Target
+from relay_common.watchdog_seconds import WatchdogSeconds
 from relay_gateway.relay.relay import Limits
 
 __all__ = ["GatewaySettings"]
@@ -80,13 +81,7 @@ class GatewaySettings(LogSettings):
         le=2**26,
         description="characters of an answer that is not streamed, at most",
     )
-    watchdog_seconds: float = Field(
-        default=0.25,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds for which the event loop may be blocked without a warning that says by"
-        " whom; 0 turns it off",
-    )
+    watchdog_seconds: WatchdogSeconds = 0.25
 
     @property
     def limits(self) -> Limits:

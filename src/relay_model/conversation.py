@@ -10,14 +10,14 @@ A refusal names the field, for example ``messages[2].parts[0]: must be one of te
 tool_call and reasoning``.
 """
 
-import json
 import math
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from grpclib.const import Status
 
-from relay_model.errors import BackendError
+from relay_model.errors import BackendError, refused
+from relay_model.json_objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -265,10 +265,6 @@ def _size_of(part: Part) -> int:
     return sum(len(v) if isinstance(v, bytes) or v.isascii() else len(v.encode()) for v in values)
 
 
-def _refused(name: str, reason: str) -> BackendError:
-    return BackendError(Status.INVALID_ARGUMENT, f"{name}: {reason}", field=name)
-
-
 def _messages(request: "GenerateRequest") -> "Iterator[Message]":
     if not request.messages:
         yield Message(Role.USER, (Text(request.prompt),))
@@ -279,10 +275,10 @@ def _messages(request: "GenerateRequest") -> "Iterator[Message]":
         read = _message(message, name)
         called.update(part.id for part in read.parts if isinstance(part, ToolCall))
         if read.role is Role.TOOL and read.tool_call_id not in called:
-            raise _refused(f"{name}.tool_call_id", "must be the id of an earlier call of a tool")
+            raise refused(f"{name}.tool_call_id", "must be the id of an earlier call of a tool")
         yield read
     if request.messages[-1].role == Role.SYSTEM.value:
-        raise _refused(f"messages[{len(request.messages) - 1}]", "must not be the system's")
+        raise refused(f"messages[{len(request.messages) - 1}]", "must not be the system's")
 
 
 def _message(message: "ai.Message", name: str) -> Message:
@@ -291,9 +287,9 @@ def _message(message: "ai.Message", name: str) -> Message:
     for index, part in enumerate(parts):
         if not isinstance(part, _ALLOWED[role]):
             kind = type(part).__name__
-            raise _refused(f"{name}.parts[{index}]", f"{kind} is nothing that {role.name} says")
+            raise refused(f"{name}.parts[{index}]", f"{kind} is nothing that {role.name} says")
     if bool(message.tool_call_id) != (role is Role.TOOL):
-        raise _refused(f"{name}.tool_call_id", "is for the results of tools, and required there")
+        raise refused(f"{name}.tool_call_id", "is for the results of tools, and required there")
     return Message(role, parts, message.tool_call_id, message.name)
 
 
@@ -302,7 +298,7 @@ def _role(message: "ai.Message", name: str) -> Role:
         return Role(int(message.role))
     except ValueError:
         roles = ", ".join(role.name for role in Role)
-        raise _refused(f"{name}.role", f"must be one of {roles}") from None
+        raise refused(f"{name}.role", f"must be one of {roles}") from None
 
 
 def _part(part: "ai.Part", name: str) -> Part:
@@ -316,34 +312,34 @@ def _part(part: "ai.Part", name: str) -> Part:
     if part.reasoning is not None:
         given.append(Reasoning(part.reasoning))
     if len(given) != 1:
-        raise _refused(name, "must be one of text, image, tool_call and reasoning")
+        raise refused(name, "must be one of text, image, tool_call and reasoning")
     return given[0]
 
 
 def _image(image: "ai.Image", name: str) -> Image:
     if (image.data is None) == (image.uri is None):
-        raise _refused(name, "must have either data or uri")
+        raise refused(name, "must have either data or uri")
     if image.data is not None and not image.media_type:
-        raise _refused(f"{name}.media_type", "is required with data")
+        raise refused(f"{name}.media_type", "is required with data")
     return Image(image.data, image.uri, image.media_type, image.detail)
 
 
 def _tool_call(call: "ai.ToolCall", name: str) -> ToolCall:
     if not call.id or not call.name:
-        raise _refused(name, "must have an id and a name")
+        raise refused(name, "must have an id and a name")
     return ToolCall(call.id, call.name, call.arguments)
 
 
 def _tools(tools: "Sequence[ai.Tool]") -> "Iterator[Tool]":
     if len(tools) > _MAX_TOOLS:
-        raise _refused("tools", f"has {len(tools)} tools, where {_MAX_TOOLS} is the most")
+        raise refused("tools", f"has {len(tools)} tools, where {_MAX_TOOLS} is the most")
     names: set[str] = set()
     for index, tool in enumerate(tools):
         name = f"tools[{index}]"
         if not tool.name or tool.name in names:
-            raise _refused(f"{name}.name", "must be a name that no other tool has")
+            raise refused(f"{name}.name", "must be a name that no other tool has")
         names.add(tool.name)
-        parameters = _json_object(tool.parameters, f"{name}.parameters") if tool.parameters else {}
+        parameters = read_object(tool.parameters, f"{name}.parameters") if tool.parameters else {}
         yield Tool(tool.name, tool.description, parameters, tool.strict)
 
 
@@ -351,11 +347,11 @@ def _tool_choice(choice: "ai.ToolChoice", tools: set[str]) -> ToolChoice:
     try:
         mode = Choice(int(choice.mode))
     except ValueError:
-        raise _refused("tool_choice.mode", "is none that this service knows") from None
+        raise refused("tool_choice.mode", "is none that this service knows") from None
     if mode is Choice.REQUIRED and not tools:
-        raise _refused("tool_choice", "requires a tool, and there are none")
+        raise refused("tool_choice", "requires a tool, and there are none")
     if mode is Choice.NAMED and choice.name not in tools:
-        raise _refused("tool_choice.name", "is none of the tools")
+        raise refused("tool_choice.name", "is none of the tools")
     return ToolChoice(mode, choice.name)
 
 
@@ -363,9 +359,9 @@ def _response_format(given: "ai.ResponseFormat") -> ResponseFormat:
     try:
         kind = Format(int(given.type))
     except ValueError:
-        raise _refused("response_format.type", "is none that this service knows") from None
+        raise refused("response_format.type", "is none that this service knows") from None
     name = "response_format.schema"
-    schema = _json_object(given.schema, name) if kind is Format.JSON_SCHEMA else None
+    schema = read_object(given.schema, name) if kind is Format.JSON_SCHEMA else None
     return ResponseFormat(kind, schema, given.name, given.description, given.strict)
 
 
@@ -373,7 +369,7 @@ def _parameters(given: "ai.Parameters") -> Parameters:
     for name, (least, most) in _RANGES.items():
         value: float | None = getattr(given, name)
         if value is not None and not least <= value <= most:  # a NaN is in no range
-            raise _refused(f"parameters.{name}", f"must be from {least:g} to {most:g}")
+            raise refused(f"parameters.{name}", f"must be from {least:g} to {most:g}")
     return Parameters(
         given.max_tokens,
         given.temperature,
@@ -391,15 +387,5 @@ def _parameters(given: "ai.Parameters") -> Parameters:
 def _stops(stops: "Iterable[str]") -> tuple[str, ...]:
     given = tuple(stops)
     if len(given) > _MAX_STOPS or "" in given:
-        raise _refused("parameters.stop", f"must be at most {_MAX_STOPS} texts, none of them empty")
+        raise refused("parameters.stop", f"must be at most {_MAX_STOPS} texts, none of them empty")
     return given
-
-
-def _json_object(text: str, name: str) -> "dict[str, object]":
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise _refused(name, "must be a JSON object")
-    return cast("dict[str, object]", value)

@@ -10,12 +10,9 @@ For example, a provider that is overloaded::
     )
 """
 
-from typing import TYPE_CHECKING
+from grpclib.const import Status
 
-if TYPE_CHECKING:
-    from grpclib.const import Status
-
-__all__ = ["BackendError"]
+__all__ = ["BackendError", "refused"]
 
 
 class BackendError(Exception):
@@ -49,7 +46,7 @@ class BackendError(Exception):
 
     def __init__(
         self,
-        status: "Status",
+        status: Status,
         message: str,
         *,
         detail: str | None = None,
@@ -63,3 +60,15 @@ class BackendError(Exception):
         self.detail = detail
         self.retry_after = retry_after
         self.field = field
+
+
+def refused(field: str, reason: str) -> BackendError:
+    """Make the refusal of one field of a request.
+
+    Args:
+        field: which one, for example ``messages[2].role``.
+        reason: what it must be, or what cannot be done with it. Never the value that it has,
+            because the reason is shown to the one who asked.
+
+    """
+    return BackendError(Status.INVALID_ARGUMENT, f"{field}: {reason}", field=field)

@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 
 from relay_common.log import LogSettings
 from relay_common.target import LAST_PORT
+from relay_common.watchdog_seconds import WatchdogSeconds
 from relay_model.backends.registry import BACKENDS, installed_backends, is_known
 from relay_model.backends.settings import MAX_REQUESTS, BackendSettings
 
@@ -64,13 +65,7 @@ class _ServerSettings(LogSettings):
         le=MAX_REQUESTS,
         description="prompts that wait while --max-concurrent are answered; the next is refused",
     )
-    watchdog_seconds: float = Field(
-        default=0.25,
-        ge=0,
-        allow_inf_nan=False,
-        description="seconds for which the event loop may be blocked without a warning that says by"
-        " whom; 0 turns it off",
-    )
+    watchdog_seconds: WatchdogSeconds = 0.25
 
 
 class ModelSettings(BackendSettings, _ServerSettings):

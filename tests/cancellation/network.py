@@ -26,7 +26,7 @@ BUFFER_SIZE = 65_536
 MAX_DELAY = 1.0
 
 _MAX_RECEIVE = 65_536
-#: Only pieces of so many bytes are cut anywhere: a long answer must not take for ever.
+#: Bytes. Only pieces up to this size are cut anywhere, because a long answer would take too long.
 _SMALL = 64
 #: No descriptor is so high: a write to one of ours by mistake fails.
 _numbers = count(1 << 30)

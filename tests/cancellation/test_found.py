@@ -132,7 +132,7 @@ def test_http2_stream_whose_window_stays_shut_holds_up_no_other() -> None:
 
 
 async def _stall(world: World, size: int) -> Exchange:
-    """Ask for a token of so many bytes, of which the browser takes a few and then no more."""
+    """Ask for a token of ``size`` bytes; the browser takes a few of them and then no more."""
     world.window = KIB // 2
     world.buffer_size = 1024 * KIB
     world.models.model.scripts["s"] = lambda: ["x" * size]

@@ -557,7 +557,7 @@ async def test_a_peer_that_does_not_read_is_given_up(autojump_clock: MockClock) 
 
 @pytest.mark.trio
 async def test_a_peer_that_reads_late_goes_on(autojump_clock: MockClock) -> None:
-    """What it sends meanwhile waits in its own socket, and is not lost."""
+    """What it sends until then waits in its own socket, and is not lost."""
     del autojump_clock
     async with serving(SMALL_BUFFER, both=echo) as service:
         peer = await service.connect(buffer_size=500)

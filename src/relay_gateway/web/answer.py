@@ -43,7 +43,7 @@ class AnswerBody(ResponseBody):
         Args:
             relay: the request.
             hold: seconds for which the headers of a stream wait for the first token.
-            on_failure: makes the response when the answer fails meanwhile.
+            on_failure: makes the response when the answer fails before the headers were sent.
             on_end: makes the response from a whole answer, which is then not streamed.
 
         """

@@ -116,7 +116,7 @@ def installed_backends() -> "Mapping[str, EntryPoint]":
 def open_backend(settings: "BackendSettings") -> "AbstractAsyncContextManager[Backend]":
     """Import the backend that ``settings.backend`` names and return its context manager.
 
-    Not a checkpoint; an import can take seconds, and nothing else of the event loop runs meanwhile.
+    Not a checkpoint; an import can take seconds, and nothing else of the event loop runs then.
 
     Raises:
         StartupError: now or on entering, when something that the backend needs is missing.

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from grpclib.const import Status
-
 from relay_model.conversation import Conversation, Format, Image, Parameters, ToolCall
-from relay_model.errors import BackendError
+from relay_model.errors import refused
 
 __all__ = ["EVERY_PARAMETER", "Support"]
 
@@ -41,8 +39,7 @@ class Support:
 
         """
         for field, reason in self._refusals(conversation):
-            message = f"{field}: the backend {self.backend} {reason}"
-            raise BackendError(Status.INVALID_ARGUMENT, message, field=field)
+            raise refused(field, f"the backend {self.backend} {reason}")
 
     def _refusals(self, conversation: Conversation) -> Iterator[tuple[str, str]]:
         if conversation.tools and not self.tools:

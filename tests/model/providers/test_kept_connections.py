@@ -1,4 +1,4 @@
-"""Connections that are kept for the next request, and that the provider has closed meanwhile."""
+"""Connections that are kept for the next request, and that the provider closes before it."""
 
 import pytest
 import trio

@@ -12,7 +12,7 @@ endpoint that is tested; ``PEER`` is the test, which writes the bytes. For examp
         assert seen in case.allowed         # RFC 9113 leaves a choice in some
         show by PING, and by a second stream, that the connection lives, or that it has ended
 
-The tested stream is ``STREAM``. ``NEIGHBOUR`` is for a call that goes on meanwhile.
+The tested stream is ``STREAM``. ``NEIGHBOUR`` is for a call that goes on while the frame is tried.
 """
 
 import struct

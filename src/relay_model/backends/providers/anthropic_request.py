@@ -7,16 +7,14 @@ turns itself.
 """
 
 import base64
-import json
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
-
-from grpclib.const import Status
+from typing import TYPE_CHECKING, Any
 
 from relay_model.backends.providers.credentials import require_model
 from relay_model.backends.support import Support
 from relay_model.conversation import Choice, Format, Image, Message, Role, Text, ToolCall
-from relay_model.errors import BackendError
+from relay_model.errors import refused
+from relay_model.json_objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,17 +97,13 @@ def _output(conversation: "Conversation") -> dict[str, Any]:
     effort = conversation.parameters.reasoning_effort
     if effort is not None:
         if effort not in _EFFORTS:
-            raise _refused("parameters.reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
+            raise refused("parameters.reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
         if _EFFORTS[effort] is not None:
             output["effort"] = _EFFORTS[effort]
     if conversation.response_format.schema is not None:
         schema = conversation.response_format.schema
         output["format"] = {"type": "json_schema", "schema": schema}
     return output
-
-
-def _refused(field: str, reason: str) -> BackendError:
-    return BackendError(Status.INVALID_ARGUMENT, f"{field}: {reason}", field=field)
 
 
 def _messages(conversation: "Conversation") -> "Iterator[dict[str, Any]]":
@@ -149,7 +143,8 @@ def _block(part: "Part", field: str) -> dict[str, Any] | None:
             return {"type": "image", "source": _source(part)}
         case ToolCall(identity, name, arguments):
             called = {"type": "tool_use", "id": identity, "name": name}
-            return {**called, "input": _input(arguments, f"{field}.tool_call.arguments")}
+            read = read_object(arguments or "{}", f"{field}.tool_call.arguments")
+            return {**called, "input": read}
         case _:
             return None
 
@@ -159,16 +154,6 @@ def _source(image: Image) -> dict[str, str]:
         return {"type": "url", "url": image.uri or ""}
     data = base64.b64encode(image.data).decode()
     return {"type": "base64", "media_type": image.media_type, "data": data}
-
-
-def _input(arguments: str, field: str) -> dict[str, Any]:
-    try:
-        value = json.loads(arguments or "{}")
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise _refused(field, "must be a JSON object")
-    return cast("dict[str, Any]", value)
 
 
 def _tool(tool: "Tool") -> dict[str, Any]:

@@ -4,15 +4,13 @@ For example, ``Conversation.of("Hello")`` becomes
 ``{"model": …, "messages": [{"role": "user", "content": "Hello"}], "options": {…}}``.
 """
 
-import json
 from typing import TYPE_CHECKING, Any
-
-from grpclib.const import Status
 
 from relay_model.backends.providers.credentials import require_model
 from relay_model.backends.support import EVERY_PARAMETER, Support
 from relay_model.conversation import Choice, Format, Image, Message, Reasoning, Role, ToolCall
-from relay_model.errors import BackendError
+from relay_model.errors import refused
+from relay_model.json_objects import read_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +53,7 @@ class Asking:
         }
         choice = conversation.tool_choice.mode
         if choice in {Choice.REQUIRED, Choice.NAMED}:
-            raise _refused("tool_choice", "this API leaves the choice to the model")
+            raise refused("tool_choice", "this API leaves the choice to the model")
         if conversation.tools and choice is not Choice.NONE:
             arguments["tools"] = [_tool(tool) for tool in conversation.tools]
         match conversation.response_format.type:
@@ -68,7 +66,7 @@ class Asking:
         if (effort := conversation.parameters.reasoning_effort) is not None:
             if effort not in _THINKS:
                 name = "parameters.reasoning_effort"
-                raise _refused(name, f"must be one of {', '.join(_THINKS)}")
+                raise refused(name, f"must be one of {', '.join(_THINKS)}")
             arguments["think"] = _THINKS[effort]
         return arguments
 
@@ -111,17 +109,13 @@ def _message(
 
 def _data(image: Image, field: str) -> bytes:
     if image.data is None:
-        raise _refused(field, "this API takes the bytes of an image, not its address")
+        raise refused(field, "this API takes the bytes of an image, not its address")
     return image.data
 
 
 def _call(call: ToolCall, field: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(call.arguments or "{}")
-    except (ValueError, RecursionError):
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise _refused(field, "the arguments of a call must be a JSON object")
+    reason = "the arguments of a call must be a JSON object"
+    arguments = read_object(call.arguments or "{}", field, reason)
     return {"function": {"name": call.name, "arguments": arguments}}
 
 
@@ -132,7 +126,3 @@ def _tool(tool: "Tool") -> dict[str, Any]:
         "parameters": tool.parameters or {"type": "object", "properties": {}},
     }
     return {"type": "function", "function": function}
-
-
-def _refused(field: str, reason: str) -> BackendError:
-    return BackendError(Status.INVALID_ARGUMENT, f"{field}: {reason}", field=field)
