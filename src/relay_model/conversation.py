@@ -290,6 +290,8 @@ def _message(message: "ai.Message", name: str) -> Message:
             raise refused(f"{name}.parts[{index}]", f"{kind} is nothing that {role.name} says")
     if bool(message.tool_call_id) != (role is Role.TOOL):
         raise refused(f"{name}.tool_call_id", "is for the results of tools, and required there")
+    if message.name and role is Role.TOOL:
+        raise refused(f"{name}.name", "is not for the results of tools, whose calls have names")
     return Message(role, parts, message.tool_call_id, message.name)
 
 

@@ -11,6 +11,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from trio.testing import wait_all_tasks_blocked
 
+from harness.ai import GenerateRequest as OldRequest
 from harness.clock import on_mock_clock
 from relay_proto.ai import (
     FinishReason,
@@ -30,6 +31,9 @@ pytestmark = pytest.mark.trio(run=on_mock_clock)
 
 CHAT = "/v1/chat/completions"
 HI = [{"role": "user", "content": "hi"}]
+TEXT = {"type": "text", "text": "hi"}
+IMAGE = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}
+TOOL = {"type": "function", "function": {"name": "time"}}
 FOREVER = float("inf")
 LENGTH = GenerateResponse(
     done=True,
@@ -437,9 +441,41 @@ async def test_an_old_service_is_given_the_prompt() -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": [{"role": "user", "content": [TEXT]}]},
+        {"messages": [{"role": "user", "content": [{**TEXT, "text": "h"}, {**TEXT, "text": "i"}]}]},
+        {"response_format": {"type": "text"}},
+        {"tools": [], "tool_choice": "none", "stop": []},
+        {"tool_choice": "auto", "n": 1, "seed": None, "stream_options": {"include_usage": True}},
+    ],
+)
+async def test_an_old_service_drops_nothing_of_one_text(fields: dict[str, Any]) -> None:
+    model = Model(["x"])
+    async with gateway_to(model) as client:
+        assert (await ask(client, **fields)).status == HTTPStatus.OK
+    (request,) = model.requests
+    old = OldRequest().parse(bytes(request))
+    assert (old.prompt, request.prompt) == ("hi", "hi")
+    assert "".join(part.text or "" for part in request.messages[0].parts) == "hi"
+
+
+@pytest.mark.parametrize(
     ("fields", "param", "status"),
     [
         ({"messages": [*HI, *HI]}, "messages", HTTPStatus.BAD_REQUEST),
+        ({"messages": [{**HI[0], "name": "ann"}]}, "messages", HTTPStatus.BAD_REQUEST),
+        ({"messages": [{**HI[0], "role": "system"}]}, "messages", HTTPStatus.BAD_REQUEST),
+        ({"messages": [{"role": "user", "content": [IMAGE]}]}, "messages", HTTPStatus.BAD_REQUEST),
+        (
+            {"messages": [{"role": "user", "content": [TEXT, IMAGE]}]},
+            "messages",
+            HTTPStatus.BAD_REQUEST,
+        ),
+        ({"tools": [TOOL]}, "tools", HTTPStatus.BAD_REQUEST),
+        ({"stop": "x"}, "stop", HTTPStatus.BAD_REQUEST),
+        ({"response_format": {"type": "json_object"}}, "response_format", HTTPStatus.BAD_REQUEST),
+        ({"reasoning_effort": "none"}, "reasoning_effort", HTTPStatus.BAD_REQUEST),
         ({"temperature": 0.5}, "temperature", HTTPStatus.BAD_REQUEST),
         ({"max_completion_tokens": 5}, "max_completion_tokens", HTTPStatus.BAD_REQUEST),
         ({"model": "gpt-9"}, "model", HTTPStatus.NOT_FOUND),

@@ -145,6 +145,13 @@ _TEXT = ai.Part(text="x")
         ),
         ([ai.Message(_USER, [_TEXT], tool_call_id="1")], "messages[0].tool_call_id"),
         ([ai.Message(ai.Role.SYSTEM, [_TEXT])], "messages[0]"),
+        (
+            [
+                ai.Message(_ASSISTANT, [CALL]),
+                ai.Message(_TOOL, [_TEXT], tool_call_id="1", name="time"),
+            ],
+            "messages[1].name",
+        ),
     ],
 )
 def test_a_message_that_makes_no_sense_is_refused(messages: list[Any], field: str) -> None:

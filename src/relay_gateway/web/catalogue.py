@@ -7,6 +7,7 @@ a prompt, and would drop the rest in silence, so a request for more is refused h
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 
 import trio
@@ -41,6 +42,13 @@ _NOT_DROPPED = {
     "session_id",
     "stream",
     "stream_options",
+}
+#: What fields may ask for and get from every service.
+_DONE_ANYWAY: Mapping[str, Sequence[object]] = {
+    "response_format": [{"type": "text"}],
+    "stop": [[]],
+    "tool_choice": ["auto", "none"],
+    "tools": [[]],
 }
 
 
@@ -118,7 +126,7 @@ def _beyond_prompt(asked: ConversationRequest, request: GenerateRequest) -> str 
     if not request.prompt:
         return "messages"
     given = asked.model_dump(exclude_none=True, exclude=_NOT_DROPPED)
-    return next(iter(given), None)
+    return next((name for name in given if given[name] not in _DONE_ANYWAY.get(name, ())), None)
 
 
 def no_such_model(name: str) -> RefusedError:

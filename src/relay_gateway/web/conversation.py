@@ -279,8 +279,11 @@ class ConversationRequest(_Model):
     def _only_prompt(self) -> str:
         """Give the text of the only message, for a model service that knows nothing but prompts."""
         match self.messages:
-            case [UserMessage(content=str(text))]:
+            case [UserMessage(content=str(text), name=None)]:
                 return text
+            case [UserMessage(content=list(parts), name=None)]:
+                texts = [part.text for part in parts if isinstance(part, TextPart)]
+                return "".join(texts) if len(texts) == len(parts) else ""
             case _:
                 return ""
 

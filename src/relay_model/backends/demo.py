@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoBackend", "open_backend"]
 
-#: Nothing is drawn by lot, so the parameters of that change nothing.
-_SUPPORT = Support("demo", parameters=EVERY_PARAMETER - {"stop"}, tools=True)
+#: Nothing is drawn by lot, so the parameters of that change nothing. Nor do names of speakers.
+_SUPPORT = Support("demo", parameters=EVERY_PARAMETER - {"stop"}, tools=True, names=True)
 _WITHOUT_REASONING = frozenset({None, "none"})
 
 

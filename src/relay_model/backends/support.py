@@ -10,13 +10,23 @@ from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from relay_model.conversation import Conversation, Format, Image, Parameters, ToolCall
+from relay_model.conversation import (
+    Conversation,
+    Format,
+    Image,
+    Parameters,
+    Part,
+    ResponseFormat,
+    ToolCall,
+)
 from relay_model.errors import refused
 
 __all__ = ["EVERY_PARAMETER", "Support"]
 
 EVERY_PARAMETER = frozenset(Parameters._fields)
 """The names of all parameters."""
+
+_USUAL_DETAIL = frozenset({"", "auto"})
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,14 @@ class Support:
     formats: AbstractSet[Format] = frozenset({Format.TEXT})
     images: bool = False
     tools: bool = False
+    details: bool = False
+    """Whether it heeds how closely an image is to be looked at."""
+    names: bool = False
+    """Whether it tells several speakers of one role apart."""
+    strict_tools: bool = False
+    """Whether it can promise that the arguments of a call fit their schema."""
+    descriptions: bool = False
+    """Whether it reads what a response format says about itself."""
 
     def check(self, conversation: Conversation) -> None:
         """Refuse what the backend cannot do.
@@ -42,17 +60,35 @@ class Support:
             raise refused(field, f"the backend {self.backend} {reason}")
 
     def _refusals(self, conversation: Conversation) -> Iterator[tuple[str, str]]:
-        if conversation.tools and not self.tools:
-            yield "tools", "has no tools"
-        if conversation.response_format.type not in self.formats:
-            yield "response_format", "writes no JSON"
+        yield from self._of_tools(conversation)
+        yield from self._of_format(conversation.response_format)
         for name, value in conversation.parameters._asdict().items():
             if name not in self.parameters and value is not None and value != ():
                 yield f"parameters.{name}", "takes no such parameter"
         for index, message in enumerate(conversation.messages):
+            if message.name and not self.names:
+                yield f"messages[{index}].name", "tells no speakers apart"
             for number, part in enumerate(message.parts):
-                field = f"messages[{index}].parts[{number}]"
-                if isinstance(part, Image) and not self.images:
-                    yield field, "reads no images"
-                if isinstance(part, ToolCall) and not self.tools:
-                    yield field, "has no tools"
+                yield from self._of_part(part, f"messages[{index}].parts[{number}]")
+
+    def _of_tools(self, conversation: Conversation) -> Iterator[tuple[str, str]]:
+        if conversation.tools and not self.tools:
+            yield "tools", "has no tools"
+        for index, tool in enumerate(conversation.tools):
+            if tool.strict and not self.strict_tools:
+                yield f"tools[{index}].strict", "cannot promise that arguments fit their schema"
+
+    def _of_format(self, given: ResponseFormat) -> Iterator[tuple[str, str]]:
+        if given.type not in self.formats:
+            yield "response_format", "does not write this format"
+        if given.description and not self.descriptions:
+            yield "response_format.description", "reads none"
+
+    def _of_part(self, part: Part, field: str) -> Iterator[tuple[str, str]]:
+        if isinstance(part, Image):
+            if not self.images:
+                yield field, "reads no images"
+            if part.detail not in _USUAL_DETAIL and not self.details:
+                yield f"{field}.image.detail", "looks at each image in the same way"
+        elif isinstance(part, ToolCall) and not self.tools:
+            yield field, "has no tools"

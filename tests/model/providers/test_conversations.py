@@ -194,6 +194,11 @@ async def test_anthropic_thinks_and_calls_tools() -> None:
     ("conversation", "field"),
     [
         (Conversation(HI, parameters=Parameters(seed=1)), "parameters.seed"),
+        (Conversation((HI[0]._replace(name="ann"),)), "messages[0].name"),
+        (
+            Conversation((Message(Role.USER, (Image(b"x", None, "image/png", "low"),)),)),
+            "messages[0].parts[0].image.detail",
+        ),
         (
             Conversation(HI, parameters=Parameters(reasoning_effort="wild")),
             "parameters.reasoning_effort",
@@ -210,6 +215,21 @@ async def test_anthropic_thinks_and_calls_tools() -> None:
 )
 async def test_what_anthropic_cannot_do_is_refused(conversation: Conversation, field: str) -> None:
     assert await refused(ANTHROPIC, conversation) == field
+
+
+async def test_anthropic_is_asked_not_to_think() -> None:
+    """Left out, it would be the model's own choice."""
+    quiet = Conversation(HI, parameters=Parameters(reasoning_effort="none"))
+    body = await asked(ANTHROPIC, quiet)
+    assert body["thinking"] == {"type": "disabled"}
+    assert "output_config" not in body
+
+
+async def test_anthropic_reads_what_a_format_says_about_itself() -> None:
+    described = SCHEMA._replace(description="A time.")
+    body = await asked(ANTHROPIC, Conversation(HI, response_format=described))
+    schema = {"description": "A time.", "type": "object"}
+    assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
 
 
 async def test_anthropics_own_models_take_no_temperature(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,6 +276,22 @@ async def test_openai_is_asked_in_its_own_words() -> None:
         }
     ]
     assert (body["tool_choice"], body["max_tokens"], body["stop"]) == ("auto", 9, ["END"])
+
+
+async def test_openai_is_told_names_details_and_promises() -> None:
+    image = Image(None, "https://example.org/a.png", "", "low")
+    conversation = Conversation(
+        (Message(Role.USER, (image,), name="ann"),),
+        tools=(TIME._replace(strict=True),),
+        response_format=SCHEMA._replace(description="A time."),
+    )
+    body = await asked(OPENAI, conversation)
+    url = {"url": "https://example.org/a.png", "detail": "low"}
+    assert body["messages"] == [
+        {"role": "user", "name": "ann", "content": [{"type": "image_url", "image_url": url}]}
+    ]
+    assert body["tools"][0]["function"]["strict"] is True
+    assert body["response_format"]["json_schema"]["description"] == "A time."
 
 
 async def test_openai_is_given_every_parameter() -> None:
@@ -371,6 +407,16 @@ async def test_ollama_thinks_and_calls_tools() -> None:
         (
             Conversation(HI, tools=(TIME,), tool_choice=ToolChoice(Choice.REQUIRED)),
             "tool_choice",
+        ),
+        (Conversation((HI[0]._replace(name="ann"),)), "messages[0].name"),
+        (
+            Conversation((Message(Role.USER, (Image(b"x", None, "image/png", "low"),)),)),
+            "messages[0].parts[0].image.detail",
+        ),
+        (Conversation(HI, tools=(TIME._replace(strict=True),)), "tools[0].strict"),
+        (
+            Conversation(HI, response_format=SCHEMA._replace(description="A time.")),
+            "response_format.description",
         ),
         (
             Conversation((Message(Role.USER, (Image(None, "https://x", "", ""),)),)),

@@ -46,6 +46,8 @@ class Asking:
             formats=frozenset({Format.TEXT, Format.JSON_SCHEMA}),
             images=True,
             tools=True,
+            strict_tools=True,
+            descriptions=True,
         )
 
     def options(self, conversation: "Conversation") -> dict[str, Any]:
@@ -69,8 +71,8 @@ class Asking:
             options["tool_choice"] = _tool_choice(conversation)
         if output := _output(conversation):
             options["output_config"] = output
-        if "effort" in output:
-            options["thinking"] = {"type": "adaptive", "display": "summarized"}
+        if thinking := _thinking(conversation.parameters.reasoning_effort):
+            options["thinking"] = thinking
         if extra := self._sampling(conversation):
             options["extra_body"] = extra
         return options
@@ -100,10 +102,19 @@ def _output(conversation: "Conversation") -> dict[str, Any]:
             raise refused("parameters.reasoning_effort", f"must be one of {', '.join(_EFFORTS)}")
         if _EFFORTS[effort] is not None:
             output["effort"] = _EFFORTS[effort]
-    if conversation.response_format.schema is not None:
-        schema = conversation.response_format.schema
+    if (schema := conversation.response_format.schema) is not None:
+        if description := conversation.response_format.description:
+            schema = {"description": description, **schema}
         output["format"] = {"type": "json_schema", "schema": schema}
     return output
+
+
+def _thinking(effort: str | None) -> dict[str, str] | None:
+    if effort is None:
+        return None
+    if _EFFORTS[effort] is None:
+        return {"type": "disabled"}
+    return {"type": "adaptive", "display": "summarized"}
 
 
 def _messages(conversation: "Conversation") -> "Iterator[dict[str, Any]]":

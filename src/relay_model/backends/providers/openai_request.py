@@ -45,6 +45,10 @@ class Asking:
             formats=frozenset(Format),
             images=True,
             tools=True,
+            details=True,
+            names=True,
+            strict_tools=True,
+            descriptions=True,
         )
 
     def options(self, conversation: "Conversation") -> dict[str, Any]:
