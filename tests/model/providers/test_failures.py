@@ -261,7 +261,9 @@ async def test_a_connection_that_is_lost_after_the_end_fails_nothing(wire: Wire)
 
 
 async def test_a_malformed_response_fails_the_answer(wire: Wire) -> None:
-    junk = b"{", b"[]", b"\xff", b"null", b'{"choices": 3, "done": []}'
+    junk = [b"{", b"[]", b"\xff", b"null"]
+    if wire is not ANTHROPIC:  # there, an event of an unknown name is no part of the answer
+        junk.append(b'{"choices": 3, "done": []}')
     before, after = (b"", b"\n") if wire is OLLAMA else (b"event: x\ndata: ", b"\n\n")
     half = wire.start + wire.text("half")
     replies = [wire.reply(half, before + piece + after, wire.end("x", 1, 1)) for piece in junk]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import anthropic
+import ollama
 import openai
 import pytest
 import trio
@@ -16,7 +17,7 @@ from grpclib.const import Status
 
 from relay_model.backends.providers import provider
 from relay_model.outcome import FinishReason, Outcome, Usage
-from relay_model.pieces import Refusal
+from relay_model.pieces import Refusal, ToolCallDelta
 from tests.support.answers import PROMPT, failure_of, pieces_of, whole_answer
 from tests.support.provider_backend import provider_backend
 from tests.support.provider_server import CUT, Reply, Step, chopped, provider_server
@@ -115,6 +116,45 @@ OPENAI_CASES = {
         (b'data: {"choices":[{"delta":{"content":"a"}}],"usage":"none"}\n\n', STOP), "a"
     ),
     "a choice that is null": Case((b'data: {"choices":[null]}\n\n', chunk(content="a"), STOP), "a"),
+    "no choices at the start and at the end": Case(
+        (
+            b'data: {"choices":[],"prompt_filter_results":[]}\n\n',
+            chunk(content="a"),
+            chunk("stop"),
+            b'data: {"choices":[]}\n\n',
+            DONE,
+        ),
+        "a",
+    ),
+    "keep-alive comments": Case(
+        (b": OPENROUTER PROCESSING\n\n", chunk(content="a"), b":\n\n:\n", STOP), "a"
+    ),
+    "what ends a line in Unicode only": Case(
+        ('data: {"choices":[{"delta":{"content":"a\u0085b\u2028c\u2029d"}}]}\n\n'.encode(), STOP),
+        "a\u0085b\u2028c\u2029d",
+    ),
+    "more than a MiB in one event": Case(
+        (chunk(content="a" * (2**20 + 1)), STOP), "a" * (2**20 + 1)
+    ),
+    "a reason that is no string": Case(
+        (
+            b'data: {"choices":[{"delta":{"content":"a"},"finish_reason":{"type":"stop"}}]}\n\n',
+            DONE,
+        ),
+        "a",
+        FinishReason.OTHER,
+    ),
+    "usage with odd details": Case(
+        (
+            chunk(content="a"),
+            b'data: {"choices":[],"usage":{"prompt_tokens":5,"prompt_tokens_details":[]}}\n\n',
+            STOP,
+        ),
+        "a",
+    ),
+    "a refusal that is no string": Case((chunk(content="a", refusal={}), STOP), "a"),
+    "reasoning that is no string": Case((chunk(content="a", reasoning={"x": 1}), STOP), "a"),
+    "calls that are no list": Case((chunk(content="a", tool_calls={}), STOP), "a"),
     "names of events, ids and comments": Case(
         (b": hi\nid: 1\nretry: 5\nevent: message\n" + chunk(content="a"), STOP), "a"
     ),
@@ -197,6 +237,43 @@ ANTHROPIC_CASES = {
         (message(), block(0, text="a"), end()), "a", headers={"content-type": "text/plain"}
     ),
     "[DONE], as some proxies add": Case((message(), block(0, text="a"), DONE, end()), "a"),
+    "unknown events, blocks and deltas": Case(
+        (
+            message(),
+            event("odd", text="no"),
+            block(0, text=""),
+            event(
+                "content_block_delta", index=0, delta={"type": "citations_delta", "citation": {}}
+            ),
+            delta(0, "a"),
+            block(1, "odd", text="no"),
+            end(),
+        ),
+        "a",
+    ),
+    "usage that is odd": Case(
+        (
+            message(),
+            block(0, text="a"),
+            event(
+                "message_delta",
+                delta={"stop_reason": "end_turn"},
+                usage={"output_tokens": 3, "input_tokens": "many", "output_tokens_details": []},
+            ),
+            event("message_stop"),
+        ),
+        "a",
+    ),
+    "what ends a line in Unicode only": Case(
+        (message(), block(0, text=""), half(0, "a\u0085b\u2028c\u2029d"), end()),
+        "a\u0085b\u2028c\u2029d",
+    ),
+    "more than a MiB in one event": Case(
+        (message(), block(0, text=""), delta(0, "a" * (2**20 + 1)), end()), "a" * (2**20 + 1)
+    ),
+    "keep-alive comments": Case(
+        (message(), b": keep-alive\n\n", block(0, text="a"), b":\n\n", end()), "a"
+    ),
     "an event without data": Case(
         (message(), b"event: x\ndata:\n\n", block(0, text="a"), end()), "a"
     ),
@@ -206,6 +283,48 @@ ANTHROPIC_CASES = {
     "a ping that is no JSON": Case(
         (message(), b"event: ping\ndata: 1.2.3\n\n", block(0, text="a"), end()), "a"
     ),
+}
+
+
+def line(**fields: Any) -> bytes:
+    return json.dumps(fields).encode() + b"\n"
+
+
+def said(text: str, **fields: Any) -> bytes:
+    return line(message={"role": "assistant", "content": text}, done=False, **fields)
+
+
+LAST = line(message={"role": "assistant", "content": ""}, done=True, done_reason="stop")
+
+OLLAMA_CASES = {
+    "half a character in each of two lines": Case(
+        (said("HERE").replace(b"HERE", HIGH.encode()), said("X").replace(b"X", LOW.encode()), LAST),
+        ROCKET,
+    ),
+    "a half whose other half never comes": Case(
+        (said("aX").replace(b"X", HIGH.encode()), LAST), "a\ufffd"
+    ),
+    "what ends a line in Unicode only": Case(
+        (
+            json.dumps(
+                {"message": {"role": "assistant", "content": "a\u0085b"}, "done": False},
+            ).encode()
+            + b"\n",
+            said("c\u2028d\u2029"),
+            LAST,
+        ),
+        "a\u0085bc\u2028d\u2029",
+    ),
+    "text in the last line": Case(
+        (said("a"), LAST.replace(b'"content": ""', b'"content": "b"')), "ab"
+    ),
+    "fields that nobody knows": Case((said("a", odd={"x": []}), LAST), "a"),
+    "a line without content": Case(
+        (line(message={"role": "assistant"}, done=False), said("a"), LAST), "a"
+    ),
+    "more than a MiB in one line": Case((said("a" * (2**20 + 1)), LAST), "a" * (2**20 + 1)),
+    "another content type": Case((said("a"), LAST), "a", headers={"content-type": "text/html"}),
+    "counts left out": Case((said("a"), LAST), "a"),
 }
 
 
@@ -226,6 +345,7 @@ def reply_of(wire: Wire, case: Case) -> Reply:
             pytest.param(ANTHROPIC, case, id=f"anthropic: {name}")
             for name, case in ANTHROPIC_CASES.items()
         ),
+        *(pytest.param(OLLAMA, case, id=f"ollama: {name}") for name, case in OLLAMA_CASES.items()),
     ],
 )
 async def test_no_text_is_lost(wire: Wire, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,6 +399,22 @@ async def test_anthropics_library_gives_the_same_text(case: Case) -> None:
     assert whole(text) == case.text
 
 
+def ollamas_text(url: str) -> str:
+    """Ask with Ollama's library."""
+    client = ollama.Client(url)
+    answer = client.chat(model="m", messages=[{"role": "user", "content": PROMPT}], stream=True)
+    text = "".join(part.message.content or "" for part in answer)
+    client._client.close()  # noqa: SLF001 - it has no other way
+    return text
+
+
+@pytest.mark.parametrize("case", OLLAMA_CASES.values(), ids=list(OLLAMA_CASES))
+async def test_ollamas_library_gives_the_same_text(case: Case) -> None:
+    async with provider_server(reply_of(OLLAMA, case)) as server:
+        text = await trio.to_thread.run_sync(ollamas_text, server.url)
+    assert whole(text) == case.text
+
+
 # -- where the libraries give something else -------------------------------------------------------
 
 
@@ -294,6 +430,41 @@ async def test_a_delta_may_be_a_list_of_parts(content: list[dict[str, Any]]) -> 
     reply = OPENAI.reply(chunk(content=content), STOP)
     async with provider_backend(OPENAI, reply) as (backend, _):
         assert (await whole_answer(backend))[0] == ["ab"]
+
+
+@pytest.mark.parametrize("wire", [OPENAI, ANTHROPIC], ids=lambda wire: wire.name)
+async def test_a_byte_order_mark_is_no_text(wire: Wire) -> None:
+    """The libraries lose the first event after it, and so OpenAI's loses its text."""
+    first = chunk(content="a") if wire is OPENAI else b""
+    reply = wire.reply(b"\xef\xbb\xbf" + first + wire.answer("b"))
+    async with provider_backend(wire, reply) as (backend, _):
+        assert "".join((await whole_answer(backend))[0]) == ("ab" if first else "b")
+
+
+async def test_anthropics_usage_may_be_left_out() -> None:
+    """Anthropic's library fails at it."""
+    last = event("message_delta", delta={"stop_reason": "end_turn"}) + event("message_stop")
+    reply = ANTHROPIC.reply(message(), block(0, text="a"), last)
+    async with provider_backend(ANTHROPIC, reply) as (backend, _):
+        assert (await whole_answer(backend))[0] == ["a"]
+
+
+async def test_a_delta_without_a_type_is_text() -> None:
+    """Anthropic's library drops it."""
+    untyped = event("content_block_delta", index=0, delta={"text": "b"})
+    reply = ANTHROPIC.reply(message(), block(0, text="a"), untyped, delta(0, "c"), end())
+    async with provider_backend(ANTHROPIC, reply) as (backend, _):
+        assert (await whole_answer(backend))[0] == ["a", "b", "c"]
+
+
+async def test_arguments_may_come_as_the_object_that_they_should_be() -> None:
+    """OpenAI's library hands the object on."""
+    call = {"index": None, "id": 5, "function": {"name": "time", "arguments": {"zone": "Z"}}}
+    async with provider_backend(OPENAI, OPENAI.reply(chunk(tool_calls=[call]), STOP)) as (
+        backend,
+        _,
+    ):
+        assert (await pieces_of(backend))[0] == [ToolCallDelta(0, "5", "time", '{"zone": "Z"}')]
 
 
 async def test_a_refusal_is_not_lost_beside_text() -> None:

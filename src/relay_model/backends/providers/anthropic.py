@@ -9,7 +9,7 @@ For example ``ANTHROPIC_API_KEY=… relay-model --backend anthropic --model clau
 import json
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anthropic
 import httpx2
@@ -20,7 +20,7 @@ from relay_model.backends.providers.credentials import check_key, require_key, r
 from relay_model.backends.providers.event_stream import Event, EventStream
 from relay_model.backends.providers.failures import OVERLOADED, connection_failure, refusal
 from relay_model.backends.providers.http_client import client_options
-from relay_model.backends.providers.provider import counted, open_provider
+from relay_model.backends.providers.provider import counted, mapping, open_provider
 from relay_model.outcome import FinishReason, Outcome
 from relay_model.pieces import Reasoning, ToolCallDelta
 
@@ -115,12 +115,13 @@ class _Reading:
 
     @property
     def outcome(self) -> Outcome:
-        prompt_tokens = sum(self._usage.get(kind) or 0 for kind in _PROMPT_TOKENS)
-        details: dict[str, Any] = self._usage.get("output_tokens_details") or {}
+        counts = [self._usage.get(kind) or 0 for kind in _PROMPT_TOKENS]
+        is_counted = all(type(count) is int for count in counts)
+        details = mapping(self._usage.get("output_tokens_details"))
         return Outcome(
             _REASONS.get(self._reason, FinishReason.OTHER),
             counted(
-                prompt_tokens,
+                sum(counts) if is_counted else None,
                 self._usage.get("output_tokens"),
                 cached=self._usage.get("cache_read_input_tokens"),
                 reasoning=details.get("thinking_tokens"),
@@ -135,27 +136,32 @@ class _Reading:
         if event.name == "ping" or not (event.name or event.data.startswith("{")):
             return ()  # the library skips these without a look at their data
         data: dict[str, Any] = json.loads(event.data)
-        match data["type"]:
+        match data.get("type") or event.name:
             case "content_block_start":
-                return self._start(data["content_block"], data.get("index"))
+                return self._start(mapping(data.get("content_block")), data.get("index"))
             case "content_block_delta":
-                return self._delta(data["delta"], data.get("index"))
+                return self._delta(mapping(data.get("delta")), data.get("index"))
             case "message_start":
-                message: dict[str, Any] = data["message"]
-                self._count(message.get("usage"))
-                blocks = enumerate(message.get("content") or ())
-                return [piece for index, block in blocks for piece in self._start(block, index)]
+                return self._message(mapping(data.get("message")))
             case "message_delta":
-                self._reason = data["delta"].get("stop_reason") or self._reason
+                if reason := mapping(data.get("delta")).get("stop_reason"):
+                    self._reason = str(reason)
                 self._count(data.get("usage"))
             case "message_stop":
                 self.is_complete = True
             case "error":
-                error: dict[str, Any] = data["error"]
-                raise refusal(_STATUSES.get(error["type"], _OTHER_STATUS), {}, str(error))
+                kind = str(mapping(data.get("error")).get("type"))
+                raise refusal(_STATUSES.get(kind, _OTHER_STATUS), {}, str(data.get("error")))
             case _:
                 pass
         return ()
+
+    def _message(self, message: dict[str, Any]) -> "list[Piece]":
+        self._count(message.get("usage"))
+        content: object = message.get("content")
+        blocks = cast("list[object]", content) if isinstance(content, list) else []
+        starts = (self._start(mapping(block), index) for index, block in enumerate(blocks))
+        return [piece for pieces in starts for piece in pieces]
 
     def _start(self, block: dict[str, Any], index: object) -> "list[Piece]":
         """Read what a content block has at its start."""
@@ -166,15 +172,17 @@ class _Reading:
                 return [Reasoning(block.get("thinking") or "")]
             case "tool_use":
                 number = self._calls.setdefault(index, len(self._calls))
-                given: dict[str, Any] = block.get("input") or {}
+                given: object = block.get("input")
                 arguments = json.dumps(given, ensure_ascii=False) if given else ""
                 return [ToolCallDelta(number, block["id"], block["name"], arguments)]
             case _:
                 return []
 
     def _delta(self, delta: dict[str, Any], index: object) -> "list[Piece]":
-        match delta["type"]:
+        match delta.get("type"):
             case "text_delta":
+                return [delta["text"]]
+            case None if isinstance(delta.get("text"), str):  # the library drops it, and it is text
                 return [delta["text"]]
             case "thinking_delta":
                 return [Reasoning(delta["thinking"])]
@@ -184,8 +192,8 @@ class _Reading:
             case _:
                 return []
 
-    def _count(self, usage: dict[str, Any] | None) -> None:
-        given = (usage or {}).items()
+    def _count(self, usage: object) -> None:
+        given = mapping(usage).items()
         self._usage.update({kind: count for kind, count in given if count is not None})
 
 

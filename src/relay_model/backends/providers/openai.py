@@ -25,7 +25,7 @@ from relay_model.backends.providers.failures import (
 )
 from relay_model.backends.providers.http_client import client_options
 from relay_model.backends.providers.openai_request import Asking
-from relay_model.backends.providers.provider import counted, open_provider
+from relay_model.backends.providers.provider import counted, mapping, open_provider
 from relay_model.outcome import FinishReason, Outcome
 from relay_model.pieces import Reasoning, Refusal, ToolCallDelta
 
@@ -160,40 +160,50 @@ class _Reading:
     def _read_chunk(self, chunk: dict[str, Any]) -> "list[Piece]":
         if error := chunk if chunk.get("object") == "error" else chunk.get("error"):
             raise _failure(error)
-        usage: object = chunk.get("usage")
-        if isinstance(usage, dict):
-            self._usage = _usage(cast("dict[str, Any]", usage))
+        if usage := mapping(chunk.get("usage")):
+            self._usage = _usage(usage)
         choice: dict[str, Any] = (chunk.get("choices") or [None])[0] or {}
-        self._reason = choice.get("finish_reason") or self._reason
+        if reason := choice.get("finish_reason"):
+            self._reason = str(reason)  # whatever it is, the answer has an end
         return _pieces(choice.get("delta") or {})
 
 
 def _pieces(delta: dict[str, Any]) -> "list[Piece]":
     pieces: list[Piece] = []
     # vLLM and others call it by one of these names.
-    if reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
-        pieces.append(Reasoning(_text(reasoning)))
+    reasoning = delta.get("reasoning_content") or delta.get("reasoning")
+    if isinstance(reasoning, str | list):
+        pieces.append(Reasoning(_text(reasoning)))  # pyright: ignore[reportUnknownArgumentType]
     if content := _text(delta.get("content")):
         pieces.append(content)
-    if refused := delta.get("refusal"):
+    if isinstance(refused := delta.get("refusal"), str):
         pieces.append(Refusal(refused))
-    pieces.extend(map(_tool_call, delta.get("tool_calls") or ()))
+    calls: object = delta.get("tool_calls")
+    if isinstance(calls, list):
+        pieces.extend(_tool_call(mapping(call)) for call in cast("list[object]", calls))
     return pieces
 
 
 def _tool_call(call: dict[str, Any]) -> ToolCallDelta:
-    function: dict[str, Any] = call.get("function") or {}
+    function, index = mapping(call.get("function")), call.get("index")
     return ToolCallDelta(
-        call.get("index") or 0,
-        call.get("id") or "",
-        function.get("name") or "",
-        function.get("arguments") or "",
+        index if isinstance(index, int) else 0,
+        _written(call.get("id")),
+        _written(function.get("name")),
+        _written(function.get("arguments")),
     )
 
 
+def _written(value: object) -> str:
+    """Return a string; some servers send arguments as the object that the string should have."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
 def _usage(usage: "dict[str, Any]") -> "Usage | None":
-    prompt: dict[str, object] = usage.get("prompt_tokens_details") or {}
-    answer: dict[str, object] = usage.get("completion_tokens_details") or {}
+    prompt = mapping(usage.get("prompt_tokens_details"))
+    answer = mapping(usage.get("completion_tokens_details"))
     return counted(
         usage.get("prompt_tokens"),
         usage.get("completion_tokens"),
@@ -202,10 +212,10 @@ def _usage(usage: "dict[str, Any]") -> "Usage | None":
     )
 
 
-def _text(content: "str | list[dict[str, Any]] | None") -> str:
+def _text(content: "str | list[Any] | None") -> str:
     """Return the text of a delta; some servers send a list of parts, as in a message."""
     if isinstance(content, list):
-        return "".join(part.get("text") or "" for part in content)
+        return "".join(p if isinstance(p, str) else mapping(p).get("text") or "" for p in content)
     return content or ""
 
 

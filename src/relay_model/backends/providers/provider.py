@@ -13,7 +13,7 @@ A backend's module adds the two parts that differ, the client and its :class:`Pr
 import random
 from collections import deque
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeGuard, TypeVar, cast
 
 import anyio
 from structlog.stdlib import get_logger
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from relay_model.conversation import Conversation
     from relay_model.pieces import Piece
 
-__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "open_provider"]
+__all__ = ["Provider", "ProviderBackend", "Reading", "counted", "mapping", "open_provider"]
 
 ClientT = TypeVar("ClientT")
 
@@ -306,5 +306,14 @@ def counted(
     return None
 
 
+def mapping(value: object) -> dict[str, Any]:
+    """Return a JSON object as it is, and an empty one for all else.
+
+    It is for what goes with the text of an answer, such as usage. The text counts although a
+    provider writes something else there, as its own library takes it too.
+    """
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def _is_count(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and 0 <= value <= _LARGEST_COUNT
+    return type(value) is int and 0 <= value <= _LARGEST_COUNT
