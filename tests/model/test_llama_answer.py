@@ -163,6 +163,31 @@ async def test_an_engine_that_raises_fails_the_answer() -> None:
     assert "cudaMalloc" in failure.detail
 
 
+@pytest.mark.parametrize("kind", [ValueError, RuntimeError, TypeError])
+async def test_an_engine_that_raises_before_a_step_refuses_the_request(
+    kind: type[Exception],
+) -> None:
+    async with LlamaAnswer(ScriptedEngine(kind("image input is not supported")), {}) as answer:
+        failure = await failure_of(answer)
+    assert failure.status is Status.INVALID_ARGUMENT
+    assert "image" not in failure.message
+    assert failure.detail == "image input is not supported"
+
+
+@pytest.mark.parametrize("kind", [OSError, MemoryError, KeyError])
+async def test_other_exceptions_before_a_step_are_no_refusals(kind: type[Exception]) -> None:
+    async with LlamaAnswer(ScriptedEngine(kind("x")), {}) as answer:
+        assert (await failure_of(answer)).status is Status.INTERNAL
+
+
+async def test_a_request_that_the_engine_reports_as_invalid_is_refused() -> None:
+    error = {"error": {"code": 400, "type": "invalid_request_error", "message": "no grammar"}}
+    async with LlamaAnswer(ScriptedEngine(error), {}) as answer:
+        failure = await failure_of(answer)
+    assert failure.status is Status.INVALID_ARGUMENT
+    assert "grammar" not in failure.message
+
+
 async def test_an_engine_that_reports_an_error_fails_the_answer() -> None:
     error = {"error": {"code": 500, "type": "server_error", "message": "context lost"}}
     engine = ScriptedEngine(says("half"), error, LAST)

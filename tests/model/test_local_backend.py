@@ -18,11 +18,18 @@ from relay_model.backends.local.backend import LocalBackend
 from relay_model.backends.local.backend import open_backend as open_local
 from relay_model.backends.local.llama import Engine, bundled_weights
 from relay_model.backends.registry import import_extra, open_backend
-from relay_model.conversation import Conversation
+from relay_model.conversation import (
+    Conversation,
+    Message,
+    Parameters,
+    Reasoning,
+    Role,
+    Text,
+)
 from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason
 from relay_model.settings import ModelSettings
-from tests.support.answers import opening_failure, whole_answer
+from tests.support.answers import opening_failure, pieces_of, whole_answer
 from tests.support.local_model import needs_local_model
 from tests.support.scripted_backend import LAST, ScriptedEngine, Step
 
@@ -67,6 +74,30 @@ async def test_the_engine_is_asked_for_what_was_set() -> None:
     (request,) = engine.requests
     assert request["messages"] == [{"role": "user", "content": "Hi"}]
     assert (request["max_tokens"], request["temperature"]) == (7, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seed", "given"), [(0, 0), (7, 7), (-1, 2**32 - 2), (2**32 - 1, 0), (2**63 - 1, 2**31 - 1)]
+)
+async def test_no_seed_stands_for_chance(seed: int, given: int) -> None:
+    """The engine takes -1, and the largest number of 32 bits, for a seed that nobody knows."""
+    engine = ScriptedEngine(LAST)
+    asked = Conversation.of("Hi")._replace(parameters=Parameters(seed=seed))
+    await pieces_of(LocalBackend(engine, local_settings()), asked)
+    assert engine.requests[0]["seed"] == given
+
+
+async def test_earlier_reasoning_is_left_to_the_template() -> None:
+    engine = ScriptedEngine(LAST)
+    answer = Message(Role.ASSISTANT, (Reasoning("Hm<x>."), Text("Yes.")))
+    asked = Conversation((answer, *Conversation.of("Hi").messages))
+    backend = LocalBackend(engine, local_settings(), inert=lambda text: text.replace("<x>", "?"))
+    await pieces_of(backend, asked)
+    assert engine.requests[0]["messages"][0] == {
+        "role": "assistant",
+        "content": "Yes.",
+        "reasoning_content": "Hm?.",
+    }
 
 
 async def test_a_system_prompt_goes_before_the_prompt() -> None:
@@ -189,7 +220,7 @@ def test_an_engine_can_be_closed_as_soon_as_it_is_there() -> None:
 def test_a_closed_engine_answers_nothing(engine: Engine) -> None:
     closed = copy(engine)
     closed.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(BackendError, match="shutting down"):
         closed.answer({}, lambda _step: True)
 
 

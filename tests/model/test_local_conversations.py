@@ -8,6 +8,7 @@ import pytest
 from grpclib.const import Status
 
 from relay_common.errors import StartupError
+from relay_model.backends.local.schema import check_schema
 from relay_model.backends.local.vocabulary import Inert, control_tokens
 from relay_model.backends.protocol import Backend
 from relay_model.backends.registry import open_backend
@@ -22,6 +23,7 @@ from relay_model.conversation import (
     Text,
     Tool,
 )
+from relay_model.errors import BackendError
 from relay_model.outcome import FinishReason, Usage
 from relay_model.settings import ModelSettings
 from tests.support.answers import failure_of, pieces_of
@@ -124,6 +126,26 @@ async def test_an_answer_fits_its_schema(local: Backend) -> None:
             ),
             None,
         ),
+        (Conversation((user("hi")._replace(name="ann"),)), "messages[0].name"),
+        *(
+            (
+                Conversation(
+                    (user("hi"),),
+                    response_format=ResponseFormat(Format.JSON_SCHEMA, {"items": schema}),
+                ),
+                "response_format.schema",
+            )
+            for schema in (
+                {"not": {}},
+                {"type": "integer", "multipleOf": 7},
+                {"type": "number", "minimum": 5},
+                {"type": "string", "minLength": 2001},
+                {"type": "string", "pattern": r"^\d$"},
+                {"type": "string", "pattern": "x"},
+                {"properties": {"a": {"uniqueItems": True}}},
+                {"anyOf": [{"if": {}}]},
+            )
+        ),
     ],
 )
 async def test_what_it_cannot_do_is_refused(
@@ -132,6 +154,36 @@ async def test_what_it_cannot_do_is_refused(
     _, error = await failure_of(local, conversation)
     assert (error.status, error.field) == (Status.INVALID_ARGUMENT, field)
     await said(local, user("It still answers"))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"not": {"type": "string", "maxLength": 2}}},
+        {"type": "integer", "minimum": 5, "maximum": 9},
+        {"type": "string", "pattern": r"^[a-z]{2,3}(?:\.x)?$"},
+        {"type": "string", "minLength": 2000},
+        {"enum": ["a"], "title": "x", "examples": [{"not": 1}]},
+    ],
+)
+async def test_a_schema_that_it_can_keep_to_is_taken(
+    local: Backend, schema: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    conversation = Conversation(
+        (user("hi"),),
+        parameters=Parameters(max_tokens=2),
+        response_format=ResponseFormat(Format.JSON_SCHEMA, schema),
+    )
+    await pieces_of(local, conversation)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_schema_of_many_levels_is_refused() -> None:
+    schema: dict[str, object] = {}
+    for _ in range(100_000):
+        schema = {"items": schema}
+    with pytest.raises(BackendError, match="levels"):
+        check_schema(schema)
 
 
 async def test_a_conversation_that_is_too_long_is_refused_with_both_numbers(
@@ -191,6 +243,12 @@ def test_only_control_tokens_are_changed(text: str, *, is_changed: bool) -> None
     assert (inert != text) == is_changed
     assert inert.replace("\u2060", "") == text
     assert "<|im_end|>" not in inert
+
+
+@pytest.mark.parametrize("text", ["a\n\nb", "a  b", "\t\t"])
+def test_white_space_is_no_control_token(text: str) -> None:
+    """Some models have tokens for it that are matched as a whole."""
+    assert Inert(["\n\n", "  ", "\t\t", "<|im_end|>"])(text) == text
 
 
 def test_a_model_without_control_tokens_changes_nothing() -> None:

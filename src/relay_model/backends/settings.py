@@ -78,7 +78,9 @@ class BackendSettings(LogSettings):
     system_prompt: str | None = Field(
         default=None, description="what the model is told before each prompt"
     )
-    max_tokens: int = Field(default=512, ge=1, description="the longest answer, in tokens")
+    max_tokens: int = Field(
+        default=512, ge=1, lt=2**31, description="the longest answer, in tokens"
+    )
     temperature: float | None = Field(
         default=None,
         ge=0,

@@ -13,10 +13,11 @@ from grpclib.const import Status
 from relay_common.errors import StartupError
 from relay_model.backends.local.llama import Engine, bundled_weights, check_weights
 from relay_model.backends.local.llama_answer import LlamaAnswer, StepwiseEngine
+from relay_model.backends.local.schema import check_schema
 from relay_model.backends.local.vocabulary import Inert, control_tokens
 from relay_model.backends.protocol import ModelInfo
 from relay_model.backends.support import EVERY_PARAMETER, Support
-from relay_model.conversation import Format, Message
+from relay_model.conversation import Format, Message, Reasoning
 from relay_model.errors import BackendError
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ _CHARACTERS_PER_TOKEN = 64
 
 # Each slot has room for a whole context, in memory that is allocated at the start.
 _MAX_SLOTS = 64
+
+# The engine's seeds are 32 bits, and the last one stands for chance.
+_SEEDS = 2**32 - 1
 
 # With llama.cpp's own default of 0.8, SmolLM2's answers make no sense.
 _TEMPERATURE = 0.2
@@ -97,6 +101,8 @@ class LocalBackend:
 
         """
         _SUPPORT.check(conversation)
+        if (schema := conversation.response_format.schema) is not None:
+            check_schema(schema)
         self._check_length(conversation)
         async with LlamaAnswer(self._engine, self._request(conversation)) as answer:
             yield answer
@@ -123,14 +129,18 @@ class LocalBackend:
             "stop": list(given.stop) or None,
             "top_p": given.top_p,
             "top_k": given.top_k,
-            "seed": given.seed,
+            "seed": None if given.seed is None else given.seed % _SEEDS,
             "frequency_penalty": given.frequency_penalty,
             "presence_penalty": given.presence_penalty,
         }
         return {name: value for name, value in request.items() if value is not None}
 
     def _message(self, message: Message) -> dict[str, str]:
-        return {"role": message.role.name.lower(), "content": self._inert(message.text)}
+        written = {"role": message.role.name.lower(), "content": self._inert(message.text)}
+        if thought := "".join(p.text for p in message.parts if isinstance(p, Reasoning)):
+            # Whether it is read again is up to the model's template.
+            written["reasoning_content"] = self._inert(thought)
+        return written
 
 
 def _format(given: "ResponseFormat") -> dict[str, Any] | None:

