@@ -31,6 +31,18 @@ from tests.support.local_model import needs_local_model
 
 pytestmark = [pytest.mark.anyio, needs_local_model]
 
+#: The engine's grammar has no words for a part of these.
+LEFT_OUT: list[dict[str, object]] = [
+    {"not": {}},
+    {"type": "integer", "multipleOf": 7},
+    {"type": "number", "minimum": 5},
+    {"type": "string", "minLength": 2001},
+    {"type": "string", "pattern": r"^\d$"},
+    {"type": "string", "pattern": "x"},
+    {"properties": {"a": {"uniqueItems": True}}},
+    {"anyOf": [{"if": {}}]},
+]
+
 RIVERS = "Tell me about " + "rivers and lakes " * 40
 
 
@@ -135,16 +147,7 @@ async def test_an_answer_fits_its_schema(local: Backend) -> None:
                 ),
                 "response_format.schema",
             )
-            for schema in (
-                {"not": {}},
-                {"type": "integer", "multipleOf": 7},
-                {"type": "number", "minimum": 5},
-                {"type": "string", "minLength": 2001},
-                {"type": "string", "pattern": r"^\d$"},
-                {"type": "string", "pattern": "x"},
-                {"properties": {"a": {"uniqueItems": True}}},
-                {"anyOf": [{"if": {}}]},
-            )
+            for schema in LEFT_OUT
         ),
     ],
 )

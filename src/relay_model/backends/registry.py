@@ -21,17 +21,19 @@ It may also name a generator function that answers, an async one (see ``function
 """
 
 import re
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from importlib import import_module
 from importlib.metadata import entry_points, requires
 from inspect import isasyncgenfunction, isgeneratorfunction
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from relay_common.errors import StartupError
+from pydantic import ValidationError
+
+from relay_common.errors import StartupError, startup_error
 from relay_model.backends.functions import FunctionBackend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from importlib.metadata import EntryPoint
     from types import ModuleType
@@ -148,7 +150,36 @@ def _of_package(name: str) -> "Opener":
         from relay_model.backends.threaded import open_threaded  # noqa: PLC0415
 
         return lambda settings: open_threaded(name, loaded, settings.max_concurrent)
-    return cast("Opener", loaded)
+    return _in_one_line(name, cast("Opener", loaded))
+
+
+def _in_one_line(name: str, opener: "Opener") -> "Opener":
+    """Make a start that fails in any way one line, as it is for the backends that come with us."""
+
+    @asynccontextmanager
+    async def open_(settings: "BackendSettings") -> "AsyncGenerator[Backend]":
+        async with AsyncExitStack() as stack:
+            try:
+                backend = await stack.enter_async_context(opener(settings))
+            except StartupError:
+                raise
+            except Exception as error:
+                message = f"the backend {name} does not start: {_reason(error)}"
+                raise _startup_error(error) or StartupError(message) from error
+            yield backend
+
+    return open_
+
+
+def _startup_error(error: Exception) -> StartupError | None:
+    return startup_error(error) if isinstance(error, ExceptionGroup) else None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):  # of settings of its own; never with their values
+        wrong = error.errors(include_input=False, include_context=False)
+        return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in wrong)
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _requirements(extra: str) -> "Iterator[str]":

@@ -8,6 +8,7 @@ more. A module for each part of the product; its mutants have the number 0, and
 from tests.mutants.mends import (
     access,
     bounds,
+    conversations,
     lifetimes,
     loop,
     lost_models,
@@ -29,6 +30,7 @@ __all__ = ["MENDS"]
 MENDS: list[Mutant] = [
     *access.MUTANTS,
     *bounds.MUTANTS,
+    *conversations.MUTANTS,
     *lifetimes.MUTANTS,
     *loop.MUTANTS,
     *lost_models.MUTANTS,
