@@ -11,6 +11,14 @@ _PROVIDERS = "tests/model/providers/"
 MUTANTS = [
     Mutant(
         0,
+        "counts of an odd type make a whole answer fail",
+        f"{_BACKENDS}providers/anthropic.py",
+        right="sum(counts) if is_counted else None",
+        wrong="sum(counts)",
+        tests=(f"{_PROVIDERS}test_mutations.py",),
+    ),
+    Mutant(
+        0,
         "how closely an image is to be looked at is left out in silence",
         f"{_BACKENDS}support.py",
         right="if part.detail not in _USUAL_DETAIL and not self.details:",
@@ -47,7 +55,7 @@ MUTANTS = [
         f"{_BACKENDS}providers/openai.py",
         right="self._reason = str(reason)",
         wrong="self._reason = reason",
-        tests=(f"{_PROVIDERS}test_mutations.py",),
+        tests=(f"{_PROVIDERS}test_tolerance.py::test_no_text_is_lost",),
     ),
     Mutant(
         0,
