@@ -172,7 +172,9 @@ def _in_one_line(name: str, opener: "Opener") -> "Opener":
 
 
 def _startup_error(error: Exception) -> StartupError | None:
-    return startup_error(error) if isinstance(error, ExceptionGroup) else None
+    if not isinstance(error, ExceptionGroup):
+        return None
+    return startup_error(cast("BaseExceptionGroup[BaseException]", error))
 
 
 def _reason(error: Exception) -> str:

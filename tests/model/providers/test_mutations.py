@@ -201,7 +201,7 @@ def ollamas(body: bytes) -> Read:
         return httpx.Response(200, headers=OLLAMA.headers, content=body)
 
     text, ends = "", False
-    client = ollama.Client("http://x", transport=httpx.MockTransport(answer))
+    client: Any = ollama.Client("http://x", transport=httpx.MockTransport(answer))
     for each in client.chat(model="m", messages=[], stream=True):
         text += each.message.content or ""
         ends = ends or bool(each.done)

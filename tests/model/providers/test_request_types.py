@@ -39,7 +39,8 @@ _texts = st.text(max_size=8).map(Text)
 _names = st.from_regex(r"[a-z_]{1,8}", fullmatch=True)
 _ZONE: dict[str, Any] = {"type": "object", "properties": {"zone": {"type": "string"}}}
 _NO_SCHEMA: dict[str, Any] = {}
-_schemas = st.sampled_from([_NO_SCHEMA, {**_ZONE, "required": ["zone"]}])
+_STRICT: dict[str, Any] = {**_ZONE, "required": ["zone"]}
+_schemas = st.sampled_from([_NO_SCHEMA, _STRICT])
 _images = st.builds(
     Image, st.just(b"png"), st.none(), st.just("image/png"), st.sampled_from(["", "auto", "low"])
 ) | st.builds(
@@ -55,22 +56,27 @@ def _message(role: Role, *parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Me
     return st.builds(Message, st.just(role), contents, name=_speakers)
 
 
+def _called(said: Message, call: ToolCall, result: Text) -> tuple[Message, ...]:
+    asked = said._replace(parts=(*said.parts, call))
+    return (asked, Message(Role.TOOL, (result,), call.id))
+
+
+def _alone(message: Message) -> tuple[Message, ...]:
+    return (message,)
+
+
+def _whole(turns: list[tuple[Message, ...]], last: Message) -> tuple[Message, ...]:
+    return (*(message for turn in turns for message in turn), last)
+
+
 _turns = st.one_of(
-    _message(Role.SYSTEM, _texts).map(lambda m: (m,)),
-    _message(Role.USER, _texts, _images).map(lambda m: (m,)),
-    _message(Role.ASSISTANT, _texts, _reasoning).map(lambda m: (m,)),
-    st.builds(
-        lambda said, call, result: (
-            said._replace(parts=(*said.parts, call)),
-            Message(Role.TOOL, (result,), call.id),
-        ),
-        _message(Role.ASSISTANT, _texts),
-        _calls,
-        _texts,
-    ),
+    _message(Role.SYSTEM, _texts).map(_alone),
+    _message(Role.USER, _texts, _images).map(_alone),
+    _message(Role.ASSISTANT, _texts, _reasoning).map(_alone),
+    st.builds(_called, _message(Role.ASSISTANT, _texts), _calls, _texts),
 )
 _messages = st.builds(
-    lambda turns, last: (*(m for turn in turns for m in turn), last),
+    _whole,
     st.lists(_turns, max_size=4),
     _message(Role.USER, st.text(min_size=1, max_size=8).map(Text)),
 )
@@ -124,7 +130,8 @@ def _concrete(value: Any) -> Any:
         mapping = cast("Mapping[str, Any]", value)
         return {name: _concrete(each) for name, each in mapping.items()}
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [_concrete(each) for each in value]
+        items: Iterable[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [_concrete(each) for each in items]
     return value
 
 
