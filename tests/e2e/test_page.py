@@ -1,16 +1,15 @@
 """The page in a real browser, on a real hypercorn, with a real gRPC model service behind it."""
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from harness.programs import Program, run_module
-from tests.support.browsing import ELSEWHERE, Visit, launched, visit
+from relay_gateway.settings import GatewaySettings
+from tests.support.browsing import ELSEWHERE, Visit, seen_by_model, visit
 from tests.support.gateway_program import run_gateway
 from tests.support.scripted_model import AWKWARD_TOKENS, FLOOD_TOKENS
 
@@ -18,45 +17,7 @@ pytestmark = pytest.mark.browser
 
 PHONE = {"width": 360, "height": 740}
 
-# Characters; the page takes no longer URL, and hypercorn would take twice as much.
-URL_LIMIT = 8_000
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with launched(chromium) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def model() -> Iterator[Program]:
-    with run_module("tests.support.scripted_model") as program:
-        yield program
-
-
-@pytest.fixture(scope="module")
-def model_target(model: Program) -> str:
-    port = json.loads(model.wait_for('"event": "listening"').string)["port"]
-    return f"127.0.0.1:{port}"
-
-
-@pytest.fixture(scope="module")
-def origin(model_target: str) -> Iterator[str]:
-    with run_gateway(model_target) as (_, address):
-        yield address
-
-
-@pytest.fixture
-def opened(browser: Browser, origin: str) -> Iterator[Visit]:
-    with visit(browser, origin) as visited:
-        yield visited
-
-
-def seen_by_model(model: Program, event: str, session_id: str) -> dict[str, Any]:
-    """Wait for what the model tells of a call in that session, and give it."""
-    line = model.wait_for(rf'"event": "{event}".*"session_id": "{session_id}"').string
-    report: dict[str, Any] = json.loads(line)
-    return report
+MAX_PROMPT_BYTES = GatewaySettings.model_fields["max_prompt_bytes"].default
 
 
 def test_answer_streams_to_its_end(opened: Visit, model: Program) -> None:
@@ -67,7 +28,7 @@ def test_answer_streams_to_its_end(opened: Visit, model: Program) -> None:
     expect(opened.figure("Tokens")).to_have_text("6")
     expect(opened.prompt).to_be_empty()
     expect(opened.prompt).to_be_focused()
-    assert len(opened.streams) == 1
+    assert len(opened.questions) == 1
     ended = seen_by_model(model, "ended", opened.session_id)
     assert (ended["prompt"], ended["outcome"]) == ("to be or not to be", "done")
 
@@ -160,7 +121,7 @@ def test_lost_gateway_is_told_in_words_and_not_asked_again(
         visited.ask("anyone there?")
         visited.expect_ended("Ended with an error")
         expect(visited.problem).to_have_text("The gateway cannot be reached.")
-        assert len(visited.streams) == 2
+        assert len(visited.questions) == 2
         assert all("net::ERR_" in complaint for complaint in visited.complaints)
         visited.complaints.clear()
         assert seen_by_model(model, "ended", visited.session_id)["outcome"] == "abandoned"
@@ -173,6 +134,9 @@ def test_gateway_without_a_model_is_told_in_words(browser: Browser) -> None:
         expect(visited.problem).to_have_text(
             "The model cannot be reached right now. Please try again in a moment."
         )
+        # A refusal has a status, which Chromium tells as well.
+        assert all("Failed to load" in complaint for complaint in visited.complaints)
+        visited.complaints.clear()
 
 
 def test_tokens_arrive_as_they_were_sent(opened: Visit) -> None:
@@ -205,7 +169,7 @@ def test_exchanges_of_a_visit_share_a_session(opened: Visit, browser: Browser, o
     opened.ask("second")
     expect(opened.exchanges).to_have_count(2)
     opened.expect_ended("Done")
-    first, second = opened.streams
+    first, second = opened.questions
     assert first["session_id"] == second["session_id"]
     with visit(browser, origin) as another:
         another.ask("third")
@@ -246,29 +210,29 @@ def test_double_click_on_send_does_not_stop(opened: Visit) -> None:
 def test_nothing_is_not_sent(opened: Visit, prompt: str) -> None:
     opened.ask(prompt)
     expect(opened.notice).to_have_text("Type a prompt first.")
-    assert opened.streams == []
+    assert opened.questions == []
 
 
-def test_prompt_too_long_for_a_url_is_told_before_it_is_sent(opened: Visit) -> None:
-    room = opened.page.evaluate(
-        "limit => limit - new URL('api/ai/stream', document.baseURI).href.length"
-        " - '?prompt=&session_id='.length - crypto.randomUUID().length",
-        URL_LIMIT,
-    )
+def test_prompt_that_is_too_long_is_told_before_it_is_sent(opened: Visit) -> None:
     limit = opened.page.locator("#limit")
-    opened.prompt.fill("x" * (room // 2))
+    opened.prompt.fill("x" * (MAX_PROMPT_BYTES // 2))
     expect(limit).to_be_hidden()
-    opened.ask("x" * (room + 1))
+    opened.ask("x" * (MAX_PROMPT_BYTES + 1))
     expect(limit).to_have_text("About 1 character too long")
     expect(opened.notice).to_contain_text("too long to send")
     expect(opened.prompt).to_have_attribute("aria-invalid", "true")
-    assert opened.streams == []
-    opened.prompt.fill("x" * room)
-    expect(limit).to_have_text("100% of the longest prompt")
+    assert opened.questions == []
+    opened.prompt.fill("\u20ac" * (MAX_PROMPT_BYTES // 3))  # three bytes each
+    expect(limit).to_have_text("99% of the longest prompt")
     expect(opened.notice).to_be_empty()
-    opened.prompt.press("Enter")
+
+
+def test_longest_prompt_is_asked(opened: Visit, model: Program) -> None:
+    prompt = "\u20ac" * (MAX_PROMPT_BYTES // 3) + "x" * (MAX_PROMPT_BYTES % 3)
+    opened.ask(prompt)
     opened.expect_ended("Done")
-    assert opened.text() == "x" * room + " "
+    assert opened.text() == f"{prompt} "
+    assert seen_by_model(model, "ended", opened.session_id)["prompt"] == prompt
 
 
 def test_example_is_asked_with_one_click(opened: Visit) -> None:

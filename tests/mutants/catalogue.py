@@ -19,7 +19,7 @@ _ROUTES = "src/relay_gateway/web/routes.py"
 _SSE = "src/relay_gateway/relay/sse.py"
 _HYPERCORN = "src/relay_gateway/server/tcp.py"
 _HTTP2_SERVER = "src/relay_gateway/server/http2.py"
-_PAGE = "src/relay_gateway/web/static/app.js"
+_PAGE = "src/relay_gateway/web/static/answer.js"
 _CONNECTION = "packages/grpclib-anyio/src/grpclib_anyio/_connection/connection.py"
 _RECEIVER = "packages/grpclib-anyio/src/grpclib_anyio/_connection/receiver.py"
 _SENDER = "packages/grpclib-anyio/src/grpclib_anyio/_connection/sender.py"
@@ -424,19 +424,19 @@ self.window.credit(size)):
     ),
     Mutant(
         24,
-        "a page that does not close a stream that was lost",
+        "a page that asks again when an answer was lost",
         _PAGE,
-        right="    this.#source.close();\n    clearInterval",
-        wrong="    clearInterval",
+        right="    controller.abort(); // whatever",
+        wrong="    return ask(question, new AbortController().signal); // whatever",
         tests=(f"{_TEST_PAGE}test_lost_gateway_is_told_in_words_and_not_asked_again",),
     ),
     Mutant(
         25,
-        "a page that takes the connection's error for the gateway's",
+        "a page that takes the gateway's error for the connection's",
         _PAGE,
-        right='typeof event.data === "string" ? event.data : this.#connectionProblem()',
-        wrong="event.data",
-        tests=(f"{_TEST_PAGE}test_lost_gateway_is_told_in_words_and_not_asked_again",),
+        right="throw new AnswerError(String(payloadOf(data).message));",
+        wrong="throw new AnswerError(LOST);",
+        tests=(f"{_TEST_PAGE}test_error_of_the_model_is_told_in_words",),
     ),
     Mutant(
         26,

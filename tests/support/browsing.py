@@ -1,9 +1,12 @@
 """The page as a person meets it, and what goes on behind it."""
 
-from collections.abc import Generator, Mapping
+import json
+import time
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.sync_api import (
     Browser,
@@ -16,15 +19,17 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-# Keeps every EventSource within reach, in the order made: the page keeps its own to itself.
-RECORD_SOURCES = """
-    window.sources = [];
-    window.EventSource = class extends EventSource {
-        constructor(...parameters) {
-            super(...parameters);
-            window.sources.push(this);
-        }
+from harness.programs import Program
+
+# Notes what the page asks, in the order asked, and that it asks in one way only.
+RECORD_QUESTIONS = """
+    window.asked = [];
+    const fetched = window.fetch;
+    window.fetch = (url, options) => {
+        window.asked.push({ url: String(url), method: options.method, body: options.body });
+        return fetched(url, options);
     };
+    delete window.EventSource;
 """
 
 ELSEWHERE = "about:blank"
@@ -42,7 +47,7 @@ CHROMIUM_ARGUMENTS = (
 # Milliseconds that a machine with better things to do may take to show something.
 PATIENCE = 15_000
 
-CLOSED = 2  # EventSource.CLOSED
+ENDPOINT = "/api/ai/stream"
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Visit:
     page: Page
     complaints: list[str] = field(default_factory=list[str])
     requests: list[str] = field(default_factory=list[str])
+    #: Requests for an answer whose body has not ended.
+    open: set[Request] = field(default_factory=set[Request])
 
     def __post_init__(self) -> None:
         """Find the page's parts by what a person, or a screen reader, knows them by."""
@@ -93,20 +100,26 @@ class Visit:
         self.expect_all_closed()
 
     def expect_all_closed(self) -> None:
-        """See that no stream is open, or about to be opened again."""
-        states = self.page.evaluate("sources.map(source => source.readyState)")
-        assert set(states) <= {CLOSED}, states
+        """Wait until no request for an answer is open."""
+        patience = time.monotonic() + PATIENCE / 1000
+        while self.open:
+            assert time.monotonic() < patience, self.open
+            self.page.wait_for_timeout(10)  # Playwright tells of events while it is asked something
 
     @property
-    def streams(self) -> list[Mapping[str, list[str]]]:
-        """The parameters of each stream that the page has asked for."""
-        urls = map(urlsplit, self.page.evaluate("sources.map(source => source.url)"))
-        return [parse_qs(url.query) for url in urls]
+    def questions(self) -> list[dict[str, Any]]:
+        """What the page has asked the gateway, oldest first."""
+        asked: list[dict[str, str]] = self.page.evaluate("asked")
+        assert {(urlsplit(each["url"]).path, each["method"]) for each in asked} <= {
+            (ENDPOINT, "POST")
+        }
+        return [json.loads(each["body"]) for each in asked]
 
     @property
     def session_id(self) -> str:
-        """What the last stream named as its session."""
-        return self.streams[-1]["session_id"][0]
+        """What the last question named as its session."""
+        session_id: str = self.questions[-1]["session_id"]
+        return session_id
 
 
 @contextmanager
@@ -129,7 +142,7 @@ def visit(
     """
     with browser.new_context(**options) as context:  # type: ignore[arg-type] # options of any name
         page = context.new_page()
-        for script in (RECORD_SOURCES, *scripts):
+        for script in (RECORD_QUESTIONS, *scripts):
             page.add_init_script(script)
         visited = Visit(page)
         _listen(visited)
@@ -148,12 +161,27 @@ def _listen(visited: Visit) -> None:
 
     def on_request(request: Request) -> None:
         visited.requests.append(request.url)
+        if urlsplit(request.url).path == ENDPOINT:
+            visited.open.add(request)
 
     visited.page.on("console", on_console)
     visited.page.on("pageerror", on_error)
+
+    def on_end(request: Request) -> None:
+        visited.open.discard(request)
+
     visited.page.on("request", on_request)
+    visited.page.on("requestfinished", on_end)
+    visited.page.on("requestfailed", on_end)
 
 
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def seen_by_model(model: Program, event: str, session_id: str) -> dict[str, Any]:
+    """Wait for what the model tells of a call in that session, and give it."""
+    line = model.wait_for(rf'"event": "{event}".*"session_id": "{session_id}"').string
+    report: dict[str, Any] = json.loads(line)
+    return report

@@ -1,7 +1,8 @@
 """A model service for browser tests: answers as the prompt asks, and prints what it sees.
 
 The first word of a prompt is looked up in `SCRIPTS`; any other prompt is answered with itself,
-word by word. Each line of output is a JSON object with an `event`: `listening` with the `port`;
+word by word. How the answer ends is looked up in `ENDINGS` in the same way. Each line of output is
+a JSON object with an `event`: `listening` with the `port`;
 `called` and `ended` with `prompt` and `session_id`, and `ended` also with the `outcome`, which is
 `done`, `failed` or `abandoned`.
 """
@@ -16,7 +17,7 @@ import anyio
 from grpclib import GRPCError, Status
 
 from grpclib_anyio.server import Server
-from relay_proto.ai import AiServiceBase, GenerateRequest, GenerateResponse
+from relay_proto.ai import AiServiceBase, FinishReason, GenerateRequest, GenerateResponse, Usage
 
 Tokens = AsyncGenerator[str, None]
 Script = Callable[[], Tokens]
@@ -66,6 +67,13 @@ async def _failing() -> Tokens:  # noqa: ASYNC124, ASYNC900 - as above
     raise GRPCError(Status.INTERNAL, "out of memory in layer 7")
 
 
+def _end(reason: int, usage: Usage | None = None) -> GenerateResponse:
+    last = GenerateResponse(done=True, finish_reason=FinishReason.try_value(reason))
+    if usage is not None:
+        last.usage = usage
+    return last
+
+
 def _fixed(*tokens: str) -> Script:
     async def script() -> Tokens:  # noqa: ASYNC124, ASYNC900 - as above
         for token in tokens:
@@ -74,6 +82,16 @@ def _fixed(*tokens: str) -> Script:
     return script
 
 
+#: What follows the text of an answer, by the first word of its prompt.
+ENDINGS: Mapping[str, GenerateResponse] = {
+    "cut": _end(FinishReason.LENGTH, Usage(12, 3456)),
+    "thoughts": _end(FinishReason.LENGTH, Usage(12, 400)),
+    "withheld": _end(FinishReason.CONTENT_FILTER),
+    "refused": _end(FinishReason.CONTENT_FILTER),
+    "odd": _end(FinishReason.OTHER),
+    "mute": _end(FinishReason.STOP, Usage(1, 0)),
+}
+
 SCRIPTS: Mapping[str, Script] = {
     "awkward": _fixed(*AWKWARD_TOKENS),
     "flood": _fixed(*FLOOD_TOKENS),
@@ -81,6 +99,9 @@ SCRIPTS: Mapping[str, Script] = {
     "endless": _endless,
     "silent": _silent,
     "failing": _failing,
+    "thoughts": _fixed(),
+    "refused": _fixed(),
+    "mute": _fixed(),
 }
 
 
@@ -104,7 +125,7 @@ class ScriptedModel(AiServiceBase):
             async with aclosing(_script(prompt)()) as tokens:
                 async for token in tokens:
                     yield GenerateResponse(token=token)  # noqa: ASYNC119 - as above
-            yield GenerateResponse(done=True)
+            yield ENDINGS.get(prompt.partition(" ")[0], GenerateResponse(done=True))
             outcome = "done"
         except GRPCError:
             outcome = "failed"

@@ -34,6 +34,7 @@ from relay_gateway.web.description.routes import add_description
 from relay_gateway.web.http_connection import RELAY
 from relay_gateway.web.metrics import Metrics
 from relay_gateway.web.openai.routes import OpenAIRoutes, error_response
+from relay_gateway.web.page import page_of
 from relay_gateway.web.problem import problem_of_failure, problem_of_refusal
 from relay_gateway.web.prompt import read_question
 from relay_gateway.web.shutdown import Shutdown
@@ -47,6 +48,8 @@ _STREAM_HEADERS = {
     "X-Accel-Buffering": "no",
 }
 _PAGE_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Cache-Control": "no-cache",  # a page must not outlive the gateway it came from
     "Content-Security-Policy": "default-src 'self'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -75,14 +78,13 @@ class Routes:
         self._catalogue = Catalogue(model)
         self._openai = OpenAIRoutes(settings, model, self._catalogue, self._begin, _STREAM_HEADERS)
         self._retry_after = max(1, ceil(settings.shutdown_grace_seconds + settings.drain_seconds))
+        self._page = page_of(settings)
 
     def add_to(self, app: QuartTrio, metrics: Metrics) -> None:
         """Add the routes to an application."""
 
         async def page() -> Response:
-            response = await app.send_static_file("index.html")
-            response.headers.update(_PAGE_HEADERS)
-            return response
+            return Response(self._page, headers=_PAGE_HEADERS)
 
         async def expose_metrics() -> Response:
             try:

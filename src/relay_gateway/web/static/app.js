@@ -1,22 +1,10 @@
 /**
  * The page of the gateway: sends a prompt, shows the answer as it streams, and says how it ended.
- *
- * The answer comes over EventSource (WHATWG HTML, section "Server-sent events"):
- *   unnamed event   one token
- *   done            the answer is complete
- *   error + data    the answer failed; the data says why, in words for a person
- *   error, no data  EventSource's own: the connection failed, or was lost
- * The page closes the connection on all but the first. Left open, EventSource would connect again
- * by itself and run the prompt a second time.
  */
 
-/** Relative, so that the page also works behind a proxy that puts it under a path. */
-const ENDPOINT = "api/ai/stream";
+import { AnswerError, MAX_PROMPT_BYTES, readAnswer } from "./answer.js";
 
-/** Characters; the longest URL that RFC 9110, section 4.1, asks everyone on the way to accept. */
-const URL_LIMIT = 8000;
-
-/** The share of URL_LIMIT from which the page shows how full the prompt is. */
+/** The share of the longest prompt from which the page shows how full this one is. */
 const LIMIT_SHOWN_FROM = 0.75;
 
 /** Exchanges kept on the page; at the limit the oldest makes room for the newest. */
@@ -38,8 +26,31 @@ const STATE_WORDS = {
   waiting: "Waiting for the first token",
   streaming: "Streaming",
   done: "Done",
+  cut: "Cut at the length limit",
+  withheld: "Stopped by a content filter",
+  ended: "Ended by the model",
   stopped: "Stopped by you",
   error: "Ended with an error",
+};
+
+/** What a finish reason means: the state, and what to know of an answer with text, and without. */
+const ENDINGS = {
+  stop: ["done", "", "The model ended without writing anything."],
+  length: [
+    "cut",
+    "The answer is as long as the model may make it, and not complete.",
+    "The model used all that it may write before any text came, perhaps on reasoning.",
+  ],
+  content_filter: [
+    "withheld",
+    "The rest of the answer was withheld.",
+    "The answer was withheld, or the model refused to give one.",
+  ],
+  other: [
+    "ended",
+    "The model ended the answer for a reason of its own. It may not be complete.",
+    "The model ended for a reason of its own before any text came.",
+  ],
 };
 
 const byId = (id) => document.getElementById(id);
@@ -68,12 +79,6 @@ function randomId() {
   if (crypto.randomUUID) return crypto.randomUUID();
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function streamUrl(prompt) {
-  const url = new URL(ENDPOINT, document.baseURI);
-  url.search = new URLSearchParams({ prompt, session_id: sessionId }).toString();
-  return url.href;
 }
 
 const grouped = (number, digits = 0) =>
@@ -174,6 +179,12 @@ class ExchangeView {
     this.#answer.append(block);
   }
 
+  /** The model's own count, which is known at the end. */
+  showUsage({ prompt_tokens: read = 0, completion_tokens: written = 0 }) {
+    this.#find(".usage").hidden = false;
+    setText(this.#find("[data-stat=usage]"), `${grouped(read)} read, ${grouped(written)} written`);
+  }
+
   showFigures(words) {
     for (const [name, text] of Object.entries(words)) setText(this.#find(`[data-stat=${name}]`), text);
   }
@@ -194,58 +205,66 @@ class ExchangeView {
   }
 }
 
-/** One prompt on its way: the connection, the text not yet drawn, and the figures. */
+/** One prompt on its way: the request, the text not yet drawn, and the figures. */
 class Exchange {
   static #count = 0;
 
   #figures = new Figures();
   #view;
-  #source;
-  #opened = false;
+  #controller = new AbortController();
+  #isRunning = true;
   /** Text that came since the last frame; a frame draws it whole, however many tokens it is. */
   #undrawn = "";
+  #hasText = false;
   #frame = 0;
   #clock;
 
-  constructor(prompt, url) {
+  constructor(prompt) {
     this.#view = new ExchangeView((Exchange.#count += 1), prompt);
     this.#enter("waiting");
-    this.#source = this.#connect(url);
     this.#clock = setInterval(() => this.#drawSoon(), CLOCK_INTERVAL);
     this.#draw();
+    this.#read({ prompt, session_id: sessionId });
   }
 
-  #connect(url) {
-    const source = new EventSource(url);
-    source.addEventListener("open", () => { this.#opened = true; });
-    source.addEventListener("message", (event) => this.#receive(event.data));
-    source.addEventListener("done", () => this.end("done"));
-    source.addEventListener("error", (event) => this.#fail(event));
-    return source;
+  async #read(question) {
+    const listener = {
+      onText: (text) => this.#receive(text),
+      onDone: (completion) => this.#complete(completion),
+    };
+    try {
+      await readAnswer(question, this.#controller, listener);
+    } catch (error) {
+      if (!this.#isRunning) return; // stopped
+      this.#end("error", error instanceof AnswerError ? error.message : "This page has failed.");
+      if (!(error instanceof AnswerError)) throw error; // a fault of ours, for the console
+    }
   }
 
-  #receive(token) {
+  #receive(text) {
+    if (!this.#isRunning) return;
     if (this.#figures.tokens === 0) this.#enter("streaming");
     this.#figures.countToken();
-    this.#undrawn += token;
+    this.#hasText ||= text !== "";
+    this.#undrawn += text;
     this.#drawSoon();
   }
 
-  /** The gateway's `error` carries data, EventSource's own does not. */
-  #fail(event) {
-    this.end("error", typeof event.data === "string" ? event.data : this.#connectionProblem());
+  #complete({ finish_reason: reason, usage }) {
+    if (!this.#isRunning) return;
+    const [state, words, wordsWithoutText] = ENDINGS[reason ?? "stop"] ?? ENDINGS.other;
+    if (usage) this.#view.showUsage(usage);
+    this.#end(state, this.#hasText ? words : wordsWithoutText);
   }
 
-  #connectionProblem() {
-    if (this.#opened) return "The connection was lost before the answer was complete.";
-    // EventSource gives up at once on an HTTP error, and tries again when nobody answers.
-    if (this.#source.readyState === EventSource.CLOSED) return "The gateway refused the prompt.";
-    return "The gateway cannot be reached.";
+  /** Ends the request, which is what stops the model. */
+  stop() {
+    this.#controller.abort();
+    this.#end("stopped");
   }
 
-  /** Ends the exchange, without a retry. Closing the connection is what stops the model. */
-  end(state, problem = "") {
-    this.#source.close();
+  #end(state, problem = "") {
+    this.#isRunning = false;
     clearInterval(this.#clock);
     this.#figures.end();
     this.#draw();
@@ -290,7 +309,7 @@ function send(text) {
   if (promptBox.value === text) promptBox.value = ""; // a draft survives a click on an example
   showLimit();
   following = true;
-  current = new Exchange(text, streamUrl(text));
+  current = new Exchange(text);
   swapButtons(sendButton, stopButton);
 }
 
@@ -302,7 +321,7 @@ function problemWith(text) {
 }
 
 function stop() {
-  current?.end("stopped");
+  current?.stop();
 }
 
 function finished(exchange) {
@@ -326,14 +345,15 @@ function writePrompt(text) {
   promptBox.focus();
 }
 
-/** The length of the URL counts, not that of the text: a letter beyond ASCII takes 6 to 12 characters. */
-const fullness = (text) => streamUrl(text).length / URL_LIMIT;
+/** Bytes count: a letter beyond ASCII has 2 to 4. */
+const sizeOf = (text) => new TextEncoder().encode(text).length;
+const fullness = (text) => sizeOf(text) / MAX_PROMPT_BYTES;
 const isTooLong = (text) => fullness(text) > 1;
 
 function limitWords(text) {
   const full = fullness(text);
   if (full <= 1) return `${Math.floor(full * 100)}% of the longest prompt`;
-  const excess = Math.ceil(text.length * (1 - 1 / full));
+  const excess = Math.ceil((text.length * (sizeOf(text) - MAX_PROMPT_BYTES)) / sizeOf(text));
   return `About ${plural(excess, "character")} too long`;
 }
 
