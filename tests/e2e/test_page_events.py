@@ -55,6 +55,7 @@ FEED = """async (body) => {
 @example(b"data: cr\r\rdata: lf\n\ndata: crlf\r\n\r\ndata: all\r\n\n")
 @example("data: one\u2028line\u2029 only\x85\n\n".encode())
 @example(b": ping\n\n:\n\ndata: x\n: within\ndata: y\n\n")
+@example(b"data: a\r\ndata: b\r\n\r\nevent: c\r\ndata: d\r\n\r\n")
 @example(b"data\n\n")
 @example(b"data: a\ndata\ndata: b\n\n")
 @example(b"event: done\n\ndata: without a type\n\n")
