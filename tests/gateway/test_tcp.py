@@ -13,17 +13,19 @@ import trio
 import trio.testing
 from hpack import Encoder
 from hypercorn.config import Config
+from hypercorn.events import Event as HypercornEvent
 from hypercorn.events import RawData
 from hypercorn.protocol.h2 import BUFFER_HIGH_WATER as HIGH_WATER
 from hypercorn.protocol.h2 import StreamBuffer
 from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
-from hyperframe.frame import Frame, HeadersFrame, PriorityFrame
+from hyperframe.frame import Frame, HeadersFrame, PingFrame, PriorityFrame
 from priority.priority import TooManyStreamsError
 
 from relay_gateway.server import patch, tcp
 from relay_gateway.server.http2 import BoundedStreamBuffer, ContainedH2Protocol
+from relay_gateway.server.http2_receiver import H2Receiver
 from relay_gateway.server.tcp import BoundedTCPServer
 from relay_gateway.server.worker import DrainingContext
 from tests.support.browsers import SMALL_BUFFER, Http1, Http2, http1, http2
@@ -31,9 +33,10 @@ from tests.support.browsers import SMALL_BUFFER, Http1, Http2, http1, http2
 pytestmark = pytest.mark.trio
 
 UPSTREAM_TCP_SERVER = hypercorn.trio.tcp_server.TCPServer
-UPSTREAM_H2_PROTOCOL = ContainedH2Protocol.__mro__[1]
+UPSTREAM_H2_PROTOCOL = H2Receiver.__mro__[1]
 CHUNK = b"x" * 100_000
 EVENT = b"data: x\n\n"
+PING = b"mistakes"
 #: Requests on one connection after which hypercorn closes it, and the stream of the first.
 MAX_REQUESTS, HELD = 3, 1
 WRITE_TIMEOUT = 0.3
@@ -353,18 +356,28 @@ FLAWS: dict[str, tuple[list[Frame], type[Exception]]] = {
 EACH_FLAW = pytest.mark.parametrize(("frames", "error"), FLAWS.values(), ids=FLAWS)
 
 
-@EACH_FLAW
-async def test_what_a_client_sends_ends_its_own_connection_only(
-    frames: list[Frame], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+class Failing(ContainedH2Protocol):
+    """Has a mistake in it, which a PING brings to light."""
+
+    async def handle(self, event: HypercornEvent) -> None:
+        if isinstance(event, RawData) and event.data.endswith(PING):
+            raise ZeroDivisionError
+        await super().handle(event)
+
+
+async def test_error_in_one_connection_ends_that_connection_only(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """And the requests that it has in progress are told so."""
-    del error
     answer = Answer()
-    async with served(answer, BoundedTCPServer, monkeypatch) as (url, _), http2(url) as other:
+    async with (
+        served(answer, BoundedTCPServer, monkeypatch, Failing) as (url, _),
+        http2(url) as other,
+    ):
         with trio.fail_after(SOON):
             async with http2(url) as browser:
                 await browser.until_events(await browser.send("/held"), 1)
-                await browser.send_frames(frames)
+                await browser.send_frames([PingFrame(0, PING)])
                 await answer.until_disconnected.wait()
                 await browser.until_closed()
             assert len(await other.until_end(await other.send("/"))) == 2

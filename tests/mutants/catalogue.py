@@ -727,7 +727,7 @@ self.window.credit(size)):
                 "        except* ZeroDivisionError as errors:",
             ),
         ),
-        tests=(f"{_TEST_HYPERCORN}test_what_a_client_sends_ends_its_own_connection_only",),
+        tests=(f"{_TEST_HYPERCORN}test_error_in_one_connection_ends_that_connection_only",),
     ),
     Mutant(
         52,

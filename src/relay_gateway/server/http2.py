@@ -1,6 +1,6 @@
 """HTTP/2 in hypercorn: buffers with a bound, and streams that end alone.
 
-Three things in hypercorn 0.18 are not as a relay needs them; ``patch`` has them all in its table:
+These things in hypercorn 0.18 are not as a relay needs them; ``patch`` has them all in its table:
 
 - ``StreamBuffer.pop`` wakes a paused sender although it took nothing. With HTTP/2's window at zero,
   the buffer of a client that does not read grows without a bound. With a bound, its sender would
@@ -8,6 +8,11 @@ Three things in hypercorn 0.18 are not as a relay needs them; ``patch`` has them
 - ``H2Protocol`` closes its state after ``keep_alive_max_requests``: the streams that are open on
   the connection are cut off, and neither the client nor the application is told.
 - ``H2Protocol`` raises an error of its own when a request's body goes on after its response.
+- ``H2Protocol`` forgets a stream whose answer is over, although its client may still send, and
+  leaves one open whose answer has failed.
+- ``H2Protocol`` keeps the empty buffer of a stream that was reset. After a thousand of them, the
+  next request ends the connection.
+- What is wrong with one stream ends the connection, and no flood does: see ``http2_receiver``.
 """
 
 import sys
@@ -21,18 +26,18 @@ from h2.errors import ErrorCodes
 from h2.events import RequestReceived
 from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Body, StreamClosed
 from hypercorn.protocol.events import Event as StreamEvent
-from hypercorn.protocol.events import StreamClosed
 from hypercorn.protocol.h2 import (
     BUFFER_HIGH_WATER,
     BUFFER_LOW_WATER,
     BufferCompleteError,
-    H2Protocol,
     StreamBuffer,
 )
 from hypercorn.trio.worker_context import EventWrapper
 from hypercorn.typing import Event as IOEvent
 
+from relay_gateway.server.http2_receiver import H2Receiver
 from relay_gateway.server.worker import current_worker
 
 __all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
@@ -40,8 +45,11 @@ __all__ = ["BoundedStreamBuffer", "ContainedH2Protocol"]
 #: A frame of 8 bytes of the type GOAWAY on stream 0: the highest stream there is, and NO_ERROR.
 _GOAWAY = b"\0\0\x08\x07\0" + pack(">LLL", 0, 2**31 - 1, ErrorCodes.NO_ERROR)
 
+#: Bytes of a DATA frame at most, unless the client takes larger ones (RFC 9113 § 4.2).
+_FRAME_SIZE = 16_384
 
-class ContainedH2Protocol(H2Protocol):
+
+class ContainedH2Protocol(H2Receiver):
     """hypercorn's HTTP/2, in which a stream that is over does not affect the others."""
 
     def __init__(self, *args: Any) -> None:
@@ -84,6 +92,10 @@ class ContainedH2Protocol(H2Protocol):
 
     async def stream_send(self, event: StreamEvent) -> None:
         """Send what the application gives, or reset a stream that its client does not read."""
+        if isinstance(event, Body):
+            self.frames_sent += 1 + len(event.data) // _FRAME_SIZE
+        elif isinstance(event, StreamClosed):
+            await self._end_early(event.stream_id)
         try:
             await super().stream_send(event)
         except trio.TooSlowError:
@@ -96,8 +108,29 @@ class ContainedH2Protocol(H2Protocol):
         if isinstance(event, StreamClosed):
             await self.announce_end()
 
+    async def _send_data(self, stream_id: int) -> None:
+        if not self.connection.is_over(stream_id):
+            await super()._send_data(stream_id)
+            return
+        # hypercorn would keep an empty buffer, and can have a thousand of them.
+        await self.stream_buffers[stream_id].close()
+        del self.stream_buffers[stream_id]
+        self.priority.remove_stream(stream_id)
+
+    async def _end_early(self, number: int) -> None:
+        """Reset a stream whose answer is over, if its client has not ended it."""
+        with suppress(ProtocolError):  # the connection is over already
+            self.connection.end_early(number)
+        await self._flush()
+        await self._window_updated(number)  # has the sending task drop the buffer
+
     async def handle(self, event: Event) -> None:
-        """Handle what came from the client."""
+        """Handle what came from the client.
+
+        Raises:
+            BrokenOffError: the connection has to be closed.
+
+        """
         self._had_request = not self.idle
         await super().handle(event)
         if isinstance(event, Closed):

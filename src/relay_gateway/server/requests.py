@@ -96,6 +96,11 @@ class Inbox:
 class RequestTasks(TaskGroup):
     """The tasks of a connection, of which each request has one."""
 
+    @property
+    def running(self) -> int:
+        """How many tasks there are: of requests, also of those that are over for their client."""
+        return len(cast("Any", self)._nursery.child_tasks)  # noqa: SLF001 - hypercorn tells nobody
+
     async def spawn_app(
         self,
         app: AppWrapper,

@@ -20,6 +20,7 @@ coroutines and a generator more for each read. For example, a token on its way t
 
 import os
 from collections.abc import Coroutine
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
@@ -33,6 +34,7 @@ from structlog.stdlib import get_logger
 
 from relay_gateway.extensions import CHUNK_WRITER
 from relay_gateway.server.http2 import ContainedH2Protocol
+from relay_gateway.server.http2_receiver import BrokenOffError
 from relay_gateway.server.idle import IdleTimer, Terminated
 from relay_gateway.server.requests import RequestTasks
 from relay_gateway.server.worker import Worker, current_worker
@@ -271,11 +273,28 @@ class BoundedTCPServer(TCPServer):
             return await self._last_look() or None
         except (trio.ClosedResourceError, trio.BrokenResourceError, trio.TooSlowError):
             pass
+        except BrokenOffError as error:
+            _log.warning("connection closed", reason=str(error))
+            await self._see_the_client_close()
         except Exception as error:  # noqa: BLE001 - a client's bytes can lead to any
             reason = f"{type(error).__name__}: {error}"[:_LOGGED_ERROR_LENGTH]
             _log.warning("connection closed: hypercorn cannot take what came", reason=reason)
             await trio.aclose_forcefully(self.stream)
         return None
+
+    async def _see_the_client_close(self) -> None:
+        """Read and drop what still comes, for a short while.
+
+        Bytes that nobody reads would turn our close into a reset, which overtakes what we have
+        written: the client would not read why.
+        """
+        stream: trio.abc.ReceiveStream = getattr(self.stream, "transport_stream", self.stream)
+        with trio.move_on_after(_LAST_WRITE_SECONDS):
+            with suppress(OSError):
+                if self._socket is not None:
+                    self._socket.shutdown(trio.socket.SHUT_WR)
+            while await stream.receive_some(MAX_RECV):
+                pass
 
     async def _receive(self) -> bytes:
         """Wait for bytes; ``b""`` means that the client sends no more."""

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 __all__ = ["MUTANTS"]
 
 _TRANSPORT = "packages/grpclib-anyio/src/grpclib_anyio/"
+_BUDGETS = f"{_TRANSPORT}_connection/budgets.py"
 _CONNECTION = f"{_TRANSPORT}_connection/connection.py"
 _HTTP2 = f"{_TRANSPORT}_connection/http2.py"
 _RECEIVER = f"{_TRANSPORT}_connection/receiver.py"
@@ -28,9 +29,9 @@ MUTANTS = [
     Mutant(
         0,
         "window updates are free",
-        _RECEIVER,
-        right="if not budget.allow_for(self._sender.frames_sent, self._connection.last_received):",
-        wrong="if self._sender.frames_sent < 0:",
+        _BUDGETS,
+        right="if not self._window_updates.allow_for(frames_sent, self._clock()):",
+        wrong="if frames_sent < 0:",
         tests=(f"{_FLOODS}test_flood_from_a_client",),
     ),
     Mutant(

@@ -9,6 +9,7 @@ _CODEC = "packages/grpclib-anyio/src/grpclib_anyio/betterproto/codec.py"
 _HTTP2_SERVER = "src/relay_gateway/server/http2.py"
 _HTTP_CONNECTION = "src/relay_gateway/web/http_connection.py"
 _ROUTES = "src/relay_gateway/web/routes.py"
+_BUDGETS = "packages/grpclib-anyio/src/grpclib_anyio/_connection/budgets.py"
 _RECEIVER = "packages/grpclib-anyio/src/grpclib_anyio/_connection/receiver.py"
 
 _TEST_NEIGHBOURS = "tests/cancellation/test_neighbours.py::test_seeds"
@@ -47,7 +48,7 @@ MUTANTS = [
     Mutant(
         0,
         "all peers share one budget",
-        _RECEIVER,
+        _BUDGETS,
         right="""\
         self._settings = LeakyBucket(b"too_many_settings", config.max_settings)
 """,
@@ -56,7 +57,7 @@ MUTANTS = [
             "settings", LeakyBucket(b"too_many_settings", config.max_settings)
         )
 """,
-        also=(("class Receiver:\n", "_ALL: dict[str, LeakyBucket] = {}\n\n\nclass Receiver:\n"),),
+        also=(("class Budgets:\n", "_ALL: dict[str, LeakyBucket] = {}\n\n\nclass Budgets:\n"),),
         tests=(_TEST_NEIGHBOURS,),
     ),
     Mutant(

@@ -50,8 +50,8 @@ flow_control_len)
         0,
         "the rest of a header block that is too large is not read",
         _DECODER,
-        right="            self._skip(data[len(data) - self._left :])\n",
-        wrong="",
+        right="            if size > most:\n                headers.clear()\n",
+        wrong="            if size > most:\n                break\n",
         tests=(f"{_TEST}test_a_header_list_that_is_too_large_ends_its_stream",),
     ),
     Mutant(

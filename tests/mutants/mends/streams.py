@@ -7,7 +7,7 @@ __all__ = ["MUTANTS"]
 _TRANSPORT = "packages/grpclib-anyio/src/grpclib_anyio/"
 _HTTP2 = f"{_TRANSPORT}_connection/http2.py"
 _FRAME_ERRORS = f"{_TRANSPORT}_connection/frame_errors.py"
-_RECEIVER = f"{_TRANSPORT}_connection/receiver.py"
+_BUDGETS = f"{_TRANSPORT}_connection/budgets.py"
 _STREAM_ERRORS = f"{_TRANSPORT}_connection/stream_errors.py"
 _CLOCK = f"{_TRANSPORT}_base/trio_io.py"
 _SERVER_CALL = f"{_TRANSPORT}_call/server.py"
@@ -174,17 +174,17 @@ MUTANTS = [
     Mutant(
         0,
         "what crosses our resets is a flood",
-        _RECEIVER,
-        right="elif event.is_late and self._crossing.pays(self._sender.resets_sent):",
-        wrong="elif event is None:",
+        _BUDGETS,
+        right="if event.is_late and self._crossing.pays(resets_sent):",
+        wrong="if event is None:",
         tests=(f"{_TEST_STREAM_ERRORS}test_answers_that_cross_our_resets_are_no_flood",),
     ),
     Mutant(
         0,
         "frames on a stream that we have reset are free",
-        _RECEIVER,
-        right="elif event.is_late and self._crossing.pays(self._sender.resets_sent):",
-        wrong="elif event.is_late:",
+        _BUDGETS,
+        right="if event.is_late and self._crossing.pays(resets_sent):",
+        wrong="if event.is_late:",
         tests=(f"{_TEST_FLOODS}test_flood_from_a_server",),
     ),
     Mutant(

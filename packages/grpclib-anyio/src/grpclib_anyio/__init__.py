@@ -11,8 +11,8 @@ A server and its client, in one program::
     trio.run(main)  # or asyncio.run(main())
 
 ``grpclib_anyio.client`` and ``grpclib_anyio.server`` take the place of ``grpclib.client`` and
-``grpclib.server``. ``config``, ``errors``, ``health`` and ``testing`` are public as well. What is
-behind them, in the order in which bytes from the wire meet it:
+``grpclib.server``. ``config``, ``errors``, ``health``, ``http2`` and ``testing`` are public as
+well. What is behind them, in the order in which bytes from the wire meet it:
 
 ===============  =============================================================================
 folder           what it does

@@ -71,7 +71,7 @@ from hyperframe.frame import (
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._connection.frame_errors import Frames, MalformedFrame
-from grpclib_anyio._connection.stream_errors import Stream, StreamError
+from grpclib_anyio._connection.stream_errors import GrpcStream, Stream, StreamError
 from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
 from grpclib_anyio._fast.received_frames import OnFrames, ReceivedFrames, has_content_length
 from grpclib_anyio._fast.sent_frames import SentFrames
@@ -88,6 +88,8 @@ _LEAST_SWEEP = 64
 #: How much longer than the longest header list its block may be, which is read to its end. Huffman
 #: coding has 30 bits for the rarest byte (RFC 7541, Appendix B).
 _MAX_BLOCKS = 4
+#: Bytes of a CONTINUATION frame that brings its block further. h2 takes 64 of them for a block.
+_LITTLE_PART = 64
 _KNOWN_SETTINGS = frozenset(SettingCodes)
 #: What a frame costs, in units of about 25 µs: most of them one, HEADERS four and one more for each
 #: twelve bytes of their block. The shortest header takes one byte.
@@ -164,7 +166,14 @@ class _Frames(Frames):
     #: Bytes of one header block at most.
     max_block_size = 0
 
+    def __init__(self, *, server: bool) -> None:
+        super().__init__(server)
+        #: The CONTINUATION frames of the last header block that brought it hardly any further.
+        self.little_parts: list[Frame] = []
+
     def _update_header_buffer(self, f: Frame | None) -> Frame | None:
+        if isinstance(f, ContinuationFrame) and len(f.data) < _LITTLE_PART:
+            self.little_parts += [f] * ("END_HEADERS" not in f.flags)
         frame = super()._update_header_buffer(f)
         parts = self._headers_buffer
         if parts and sum([len(part.data) for part in parts]) > self.max_block_size:
@@ -198,6 +207,9 @@ class _Frames(Frames):
 
 class Http2(H2Connection):
     """The HTTP/2 state of one connection; synchronous, does no IO."""
+
+    #: What is made of each stream.
+    stream_class: type[Stream] = GrpcStream
 
     def __init__(self, config: Configuration, *, client_side: bool) -> None:
         """Queue the preface, SETTINGS and the connection's window."""
@@ -365,7 +377,7 @@ class Http2(H2Connection):
 
     def _begin_new_stream(self, stream_id: int, allowed_ids: AllowedStreamIDs) -> H2Stream:
         stream = super()._begin_new_stream(stream_id, allowed_ids)
-        stream.__class__ = Stream  # h2 offers no other way to have it made by us
+        stream.__class__ = self.stream_class  # h2 offers no other way to have it made by us
         return stream
 
     def _receive_frame(self, frame: Frame) -> list[Event]:
@@ -380,6 +392,12 @@ class Http2(H2Connection):
         if len(frame.data) > self._frames.max_block_size:
             raise DenialOfServiceError("Oversized header block")
         self.cost += _HEADERS_COST + len(frame.data) // _BYTES_PER_UNIT
+        frames, events = self._receive_block(frame)
+        little, self._frames.little_parts = self._frames.little_parts, []
+        self.cost += len(little)
+        return frames, [*events, *(FrameIgnored(part, is_late=False) for part in little)]
+
+    def _receive_block(self, frame: HeadersFrame) -> tuple[list[Frame], list[Event]]:
         try:
             return self._read_headers(frame)
         except StreamError as error:
@@ -400,10 +418,24 @@ class Http2(H2Connection):
             self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
             allowed = AllowedStreamIDs(not self.config.client_side)
             stream = self._get_or_create_stream(frame.stream_id, allowed)
-            cast("Stream", stream).receive_oversized_headers()
+            return self.receive_oversized_headers(cast("Stream", stream), frame)
         if self._decoder.knows(frame.data) and len(events) == 1:
             self._note_response(frame, events[0])
         return frames, events
+
+    def receive_oversized_headers(
+        self,
+        stream: Stream,
+        frame: HeadersFrame,  # noqa: ARG002 - for another server, which may answer it
+    ) -> tuple[list[Frame], list[Event]]:
+        """Take headers of which nothing is kept; return frames to send, and events.
+
+        Raises:
+            StreamError: the stream is to be reset.
+            StreamClosedError: it is over.
+
+        """
+        stream.receive_oversized_headers()
 
     def _reset(self, stream_id: int, code: ErrorCodes | int) -> tuple[list[Frame], list[Event]]:
         """Answer what is wrong with a stream by its reset, unless it was over before."""

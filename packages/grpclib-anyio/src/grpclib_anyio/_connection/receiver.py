@@ -30,12 +30,12 @@ from h2 import events as h2_events
 from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
-from hyperframe.frame import RstStreamFrame, WindowUpdateFrame
+from hyperframe.frame import WindowUpdateFrame
 
 from grpclib_anyio._base.config import Configuration
 from grpclib_anyio._base.errors import TerminatedError, goaway_message, reset_error, unavailable
 from grpclib_anyio._base.headers import Headers
-from grpclib_anyio._base.rate_limit import Credit, EarnedBucket, LeakyBucket
+from grpclib_anyio._connection.budgets import TOO_MANY_PINGS, Budgets
 from grpclib_anyio._connection.http2 import FrameIgnored, Http2
 from grpclib_anyio._connection.keepalive import Strikes
 from grpclib_anyio._connection.sender import Sender
@@ -46,11 +46,6 @@ from grpclib_anyio._stream.stream import MessageStream
 
 __all__ = ["Receiver", "Receiving"]
 
-_TOO_MANY_PINGS = b"too_many_pings"
-#: WINDOW_UPDATE frames for each frame that we have sent, as Envoy's default.
-_UPDATES_PER_FRAME = 10
-#: Frames that may cross each reset of ours: headers, an end, trailers, and a reset.
-_LATE_PER_RESET = 4
 #: A turn, in units of about 25 µs: five milliseconds.
 _COST_OF_TURN = 200
 
@@ -112,14 +107,8 @@ class Receiver:
         self._strikes = strikes
         #: The connection's window, credited on receipt; each stream has one more.
         self.window = ReceiveWindow(config.http2_connection_window_size)
-        self._resets = LeakyBucket(b"too_many_resets", config.max_resets)
-        self._pings = LeakyBucket(_TOO_MANY_PINGS, config.max_pings)
-        self._settings = LeakyBucket(b"too_many_settings", config.max_settings)
-        self._empty_frames = LeakyBucket(b"too_many_empty_frames", config.max_empty_frames)
-        #: For frames that may have crossed a reset of ours.
-        self._crossing = Credit(_LATE_PER_RESET)
-        self._window_updates = EarnedBucket(
-            b"too_many_window_updates", config.max_window_updates, _UPDATES_PER_FRAME
+        self._budgets = Budgets(
+            config, clock=lambda: connection.last_received, on_flood=self._end_flood
         )
         self._handlers: dict[type[h2_events.Event], Callable[..., None]] = {
             h2_events.RequestReceived: self._request_received,
@@ -161,13 +150,9 @@ class Receiver:
             self._connection.protocol_broken(error)
             return None
 
-    def _spend(self, budget: LeakyBucket) -> None:
-        if not budget.allow(self._connection.last_received):
-            self._end_flood(budget)
-
-    def _end_flood(self, budget: LeakyBucket) -> None:
-        _log.warning("%r: a flood from the peer: %s", self._connection, budget.name.decode())
-        self._connection.close(ErrorCodes.ENHANCE_YOUR_CALM, budget.name)
+    def _end_flood(self, name: bytes) -> None:
+        _log.warning("%r: a flood from the peer: %s", self._connection, name.decode())
+        self._connection.close(ErrorCodes.ENHANCE_YOUR_CALM, name)
 
     # -- headers --------------------------------------------------------------------------------
 
@@ -175,7 +160,7 @@ class Receiver:
         on_request, headers = self._connection.on_request, cast("Headers", event.headers)
         if on_request is None or self._streams.is_full:
             self._sender.refuse(event.stream_id, ErrorCodes.REFUSED_STREAM)
-            self._spend(self._resets)
+            self._budgets.call_made_in_vain()
         elif not self._streams.has_room_for(headers):
             # gRPC's name for it is RESOURCE_EXHAUSTED. It may be the doing of other clients.
             self._sender.refuse(event.stream_id, ErrorCodes.ENHANCE_YOUR_CALM)
@@ -205,7 +190,7 @@ class Receiver:
         if increment := self.window.credit(size):
             self._h2.increment_flow_control_window(increment)
         if data and (stream := self._streams.get(stream_id)) and stream.data_received(data, 0):
-            self._spend(self._empty_frames)
+            self._budgets.little_received()
 
     def _data_received(self, event: h2_events.DataReceived) -> None:
         size = event.flow_controlled_length
@@ -213,7 +198,7 @@ class Receiver:
             self._h2.increment_flow_control_window(increment)
         stream = self._streams.get(event.stream_id)
         if stream and stream.data_received(event.data, size - len(event.data)):
-            self._spend(self._empty_frames)
+            self._budgets.little_received()
         if not event.data:
             self._empty_data_received(event, size)
 
@@ -222,21 +207,16 @@ class Receiver:
         # What crossed our reset on the wire comes without its data: see Http2.
         is_late = size > 0 and (stream is None or stream.state.is_closed)
         if event.stream_ended is None and not is_late:
-            self._spend(self._empty_frames)
+            self._budgets.little_received()
 
     def _unknown_received(self, _event: h2_events.UnknownFrameReceived) -> None:
-        self._spend(self._empty_frames)
+        self._budgets.little_received()
 
     def _frame_ignored(self, event: FrameIgnored) -> None:
-        """Count a frame that comes too late, which happens, or has no meaning."""
         if isinstance(event.frame, WindowUpdateFrame):
             self._count_window_update()
-        elif event.is_late and self._crossing.pays(self._sender.resets_sent):
-            return
-        elif isinstance(event.frame, RstStreamFrame):
-            self._spend(self._resets)
         else:
-            self._spend(self._empty_frames)
+            self._budgets.frame_ignored(event, resets_sent=self._sender.resets_sent)
 
     # -- the end of a stream --------------------------------------------------------------------
 
@@ -249,14 +229,14 @@ class Receiver:
         stream = self._streams.get(event.stream_id)
         if stream is None or not self._streams.reset(stream):
             if not event.remote_reset:  # the peer made us reset what never became a call
-                self._spend(self._resets)
+                self._budgets.call_made_in_vain()
             return
         if event.remote_reset:
             if not (stream.is_handled or stream.state.headers_sent):
-                self._spend(self._resets)
+                self._budgets.call_made_in_vain()
             stream.fail(reset_error(event.error_code))
         else:
-            self._spend(self._resets)
+            self._budgets.call_made_in_vain()
             stream.fail(_stream_error(event.error_code))
 
     # -- the connection -------------------------------------------------------------------------
@@ -266,35 +246,33 @@ class Receiver:
         self._count_window_update()
 
     def _count_window_update(self) -> None:
-        budget = self._window_updates
-        if not budget.allow_for(self._sender.frames_sent, self._connection.last_received):
-            self._end_flood(budget)
+        self._budgets.window_updated(frames_sent=self._sender.frames_sent)
 
     def _settings_changed(self, event: h2_events.RemoteSettingsChanged) -> None:
         self._connection.settings_received()
-        self._spend(self._settings)
+        self._budgets.settings_received()
         if SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
             self._sender.unblock_all()
         self._streams.limit.admit()
 
     def _settings_acknowledged(self, _event: h2_events.SettingsAcknowledged) -> None:
-        self._spend(self._settings)
+        self._budgets.settings_received()
 
     def _ping_answered(self, event: h2_events.PingAckReceived) -> None:
-        self._spend(self._pings)
+        self._budgets.pinged()
         self._connection.ping_answered(event.ping_data or b"")
 
     def _ping_received(self, _event: h2_events.PingReceived) -> None:
         self._pinged()
 
     def _pinged(self) -> None:
-        self._spend(self._pings)
+        self._budgets.pinged()
         if not self._h2.config.client_side and self._strikes.is_out():
-            self._connection.close(ErrorCodes.ENHANCE_YOUR_CALM, _TOO_MANY_PINGS)
+            self._connection.close(ErrorCodes.ENHANCE_YOUR_CALM, TOO_MANY_PINGS)
 
     def _goaway_received(self, event: h2_events.ConnectionTerminated) -> None:
         code, detail = event.error_code or ErrorCodes.NO_ERROR, event.additional_data or b""
-        too_many_pings = code == ErrorCodes.ENHANCE_YOUR_CALM and detail == _TOO_MANY_PINGS
+        too_many_pings = code == ErrorCodes.ENHANCE_YOUR_CALM and detail == TOO_MANY_PINGS
         error = unavailable(goaway_message(code, detail))
         if self._h2.config.client_side:
             self._streams.fail_above(event.last_stream_id or 0, error)

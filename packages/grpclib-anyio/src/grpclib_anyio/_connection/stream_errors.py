@@ -17,7 +17,7 @@ from h2.exceptions import FlowControlError, InvalidBodyLengthError, ProtocolErro
 from h2.stream import H2Stream, StreamInputs
 from hyperframe.frame import Frame
 
-__all__ = ["Stream", "StreamError"]
+__all__ = ["GrpcStream", "Stream", "StreamError"]
 
 #: h2's errors that are about one stream when a stream raises them; their subclasses are about more.
 _OF_A_STREAM = (ProtocolError, FlowControlError, InvalidBodyLengthError)
@@ -96,6 +96,10 @@ class Stream(H2Stream):
         if type(error) not in _OF_A_STREAM:
             return error
         return StreamError(self.stream_id, error.error_code)
+
+
+class GrpcStream(Stream):
+    """A stream of gRPC, which bears white space at the ends of a value."""
 
     def _process_received_headers(
         self, headers: Iterable[Any], header_validation_flags: Any, header_encoding: Any

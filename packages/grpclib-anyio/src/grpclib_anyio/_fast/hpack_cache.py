@@ -18,31 +18,40 @@ The table has a bound of ours. A peer may allow one of 4 GiB, which every respon
 """
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from hpack import (
     Decoder,
     Encoder,
     HeaderTuple,
     HPACKDecodingError,
-    InvalidTableIndexError,
+    NeverIndexedHeaderTuple,
     OversizedHeaderListError,
 )
 from hpack.hpack import decode_integer, encode_integer
-from hpack.table import HeaderTable
+from hpack.huffman_table import decode_huffman
 
 __all__ = ["HeaderDecoder", "HeaderEncoder"]
 
 #: RFC 7541 § 6.1: the bit of a header that is all in the table, and of nothing else.
 _INDEXED = 0x80
-#: § 6.2.1 and § 6.3: the bits of a header that is put into the table, and of the table's new size.
-_ADDED, _SIZE_UPDATE = 0x40, 0x20
-_STATIC_SIZE = len(HeaderTable.STATIC_TABLE)
-#: A byte up to this is an index of the static table, and all of its header.
-_LAST_SHORT_INDEX = _INDEXED | _STATIC_SIZE
+#: § 6.2.1, § 6.2.3 and § 6.3: the bits of a header that is put into the table, of one that nobody
+#: may put into one, and of the table's new size.
+_ADDED, _NEVER_ADDED, _SIZE_UPDATE = 0x40, 0x10, 0x20
+_KIND = _INDEXED | _ADDED | _SIZE_UPDATE
+#: Bits of the first byte that begin the number of the name.
+_ADDED_BITS, _OTHER_BITS = 6, 4
 #: § 6.2.2: a header that is not to be put into it, its name in full.
 _WITHOUT_INDEXING = b"\0"
 _LENGTH_BITS = 7
+#: Bytes that are shown to hpack of a number; it takes no longer ones.
+_MAX_INTEGER_SIZE = 16
+#: RFC 9113 § 6.5.2: what a header counts beyond its name and value.
+_OVERHEAD = 32
+#: Headers that are read although their list is too large: five milliseconds of work.
+_MAX_READ = 2_048
+#: Changes of the table's size in a block: the smallest size that there was, and the last (§ 4.2).
+_MAX_SIZE_UPDATES = 2
 #: Bytes of the encoder's table at most, whatever the peer allows (§ 4.2 lets the encoder use less).
 #: It is the size that a peer has before it says anything, so that most need not be told of it.
 _MAX_TABLE_SIZE = 4_096
@@ -116,8 +125,6 @@ class HeaderDecoder(Decoder):
         self._known: dict[bytes, list[HeaderTuple]] = {}
         #: What is known of blocks beyond hpack; forgotten with the rest.
         self.notes: dict[bytes, Any] = {}
-        #: Bytes of the block after the header that was read last.
-        self._left = 0
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:  # noqa: FBT001, FBT002 - hpack's signature
         """Decode a block, as pairs of bytes if ``raw``.
@@ -141,44 +148,76 @@ class HeaderDecoder(Decoder):
         is_indexed = bool(data) and min(data) >= _INDEXED
         if not is_indexed or len(self._known) >= _MAX_BLOCKS:
             self._forget()
-        try:
-            headers = cast("list[HeaderTuple]", super().decode(data, raw=True))
-        except OversizedHeaderListError:
-            self._skip(data[len(data) - self._left :])
-            raise
+        headers = self._read(data)
         if is_indexed and len(data) <= _MAX_KNOWN_SIZE:
             self._known[data] = headers
         return headers
 
-    def _skip(self, data: bytes) -> None:
-        """Read the rest of a block for what it does to the table, and keep nothing of it."""
-        position, end = 0, len(data)
-        while position < end:
-            kind = data[position]
-            if _INDEXED < kind < _LAST_SHORT_INDEX:
-                position += 1
-            elif kind & _INDEXED:
-                index, length = decode_integer(data[position:], _LENGTH_BITS)
-                if index > _STATIC_SIZE + len(self.header_table.dynamic_entries) or not index:
-                    raise InvalidTableIndexError(f"Invalid table index {index}")
-                position += length
-            elif kind & _ADDED:
-                position += self._decode_literal_index(memoryview(data)[position:])[1]
-            elif kind & _SIZE_UPDATE:
-                raise HPACKDecodingError("Table size update not at the start of the block")
-            else:
-                position += self._decode_literal_no_index(memoryview(data)[position:])[1]
+    def _read(self, data: bytes) -> list[HeaderTuple]:
+        """Read a block to its end, because the table depends on it; keep a list that is small.
+
+        The time is in proportion to the block, while hpack copies the rest of it for each header.
+        It has a bound as well, which no list reaches that is small enough.
+        """
+        headers: list[HeaderTuple] = []
+        position, size, most = 0, 0, self.max_header_list_size
+        for _ in range(max(_MAX_READ, most // _OVERHEAD) + _MAX_SIZE_UPDATES):
+            if position == len(data):
+                break
+            if data[position] & _KIND == _SIZE_UPDATE:
+                position += self._read_size_update(data, position, is_first=not size)
+                continue
+            header, position = self._read_header(data, position, keeps=size <= most)
+            size += len(header[0]) + len(header[1]) + _OVERHEAD
+            headers.append(header)
+            if size > most:
+                headers.clear()
+        if position < len(data):
+            raise HPACKDecodingError("More headers than any list may have")
         self._assert_valid_table_size()
+        if size > most:
+            raise OversizedHeaderListError("The header list is too large")
+        return headers
 
-    def _decode_indexed(self, data: Any) -> tuple[HeaderTuple, int]:
-        header, length = super()._decode_indexed(data)
-        self._left = len(data) - length
-        return header, length
+    def _read_size_update(self, data: bytes, start: int, *, is_first: bool) -> int:
+        if not is_first:
+            raise HPACKDecodingError("Table size update not at the start of the block")
+        return self._update_encoding_context(data[start : start + _MAX_INTEGER_SIZE])
 
-    def _decode_literal(self, data: Any, should_index: bool) -> tuple[HeaderTuple, int]:  # noqa: FBT001 - hpack's signature
-        header, length = super()._decode_literal(data, should_index)
-        self._left = len(data) - length
-        return header, length
+    def _read_header(self, data: bytes, start: int, *, keeps: bool) -> tuple[HeaderTuple, int]:
+        """Read the header at ``start``; returns where what follows it begins."""
+        first = data[start]
+        if first & _INDEXED:
+            index, position = _integer(data, start, _LENGTH_BITS)
+            return HeaderTuple(*self.header_table.get_by_index(index)), position
+        if first & _ADDED:
+            name, value, position = self._read_literal(data, start, _ADDED_BITS, keeps=True)
+            self.header_table.add(name, value)
+            return HeaderTuple(name, value), position
+        name, value, position = self._read_literal(data, start, _OTHER_BITS, keeps=keeps)
+        header_class = NeverIndexedHeaderTuple if first & _NEVER_ADDED else HeaderTuple
+        return header_class(name, value), position
+
+    def _read_literal(
+        self, data: bytes, start: int, bits: int, *, keeps: bool
+    ) -> tuple[bytes, bytes, int]:
+        index, position = _integer(data, start, bits)
+        if index:
+            name = self.header_table.get_by_index(index)[0]
+        else:
+            name, position = self._read_text(data, position, keeps=keeps)
+        value, position = self._read_text(data, position, keeps=keeps)
+        return name, value, position
+
+    def _read_text(self, data: bytes, start: int, *, keeps: bool) -> tuple[bytes, int]:
+        length, position = _integer(data, start, _LENGTH_BITS)
+        end = position + length
+        if end > len(data):
+            raise HPACKDecodingError("Truncated header block")
+        text = data[position:end]
+        # Decoded, a long one would still be too long: for the list, and for the table (§ 4.4).
+        is_kept = keeps and length <= self.max_header_list_size
+        return decode_huffman(text) if is_kept and data[start] & _INDEXED else text, end
 
     def knows(self, data: bytes) -> bool:
         """Return whether the block means what it meant the last time."""
@@ -187,6 +226,12 @@ class HeaderDecoder(Decoder):
     def _forget(self) -> None:
         self._known.clear()
         self.notes.clear()
+
+
+def _integer(data: bytes, start: int, bits: int) -> tuple[int, int]:
+    """Decode a number; returns where what follows it begins."""
+    number, length = decode_integer(data[start : start + _MAX_INTEGER_SIZE], bits)
+    return number, start + length
 
 
 def _literal(text: bytes) -> bytes:
