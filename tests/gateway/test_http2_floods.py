@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -33,7 +34,6 @@ from tests.support.raw_http2 import (
     ECHO,
     TOKENS,
     WAITS,
-    Application,
     RawBrowser,
     get,
     serving,
@@ -333,15 +333,50 @@ async def _turns(turns: list[int], count: Callable[[], int]) -> None:
         await trio.lowlevel.checkpoint()
 
 
-async def _turns_taken(data: bytes, count: Callable[[Application], int]) -> list[int]:
-    """Return what another task saw in each of its turns while bytes were handled."""
+async def _turns_taken(data: bytes) -> list[int]:
+    """Return how many applications had begun at each turn of another task, as bytes came."""
     turns: list[int] = []
     async with serving() as service:
         browser = await service.connect()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_turns, turns, lambda: count(service.application))
+            begun = service.application.begun
+            nursery.start_soon(_turns, turns, lambda: len(begun))
             await browser.send(data)
-            for _ in range(1_000):
+            await browser.settle_while_others_run()
+            for _ in range(LONG):
                 await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
     return turns
+
+
+ANY = Rate(per_second=0, burst=100_000)
+GENEROUS = Configuration(max_resets=ANY, max_pings=ANY, max_window_updates=ANY)
+#: Bytes of one read.
+READ = 60_000
+#: Frames in a turn of a few milliseconds at most: one of these takes 15 to 50 µs.
+FRAMES_PER_TURN = 120
+UNTIMELY: dict[str, Callable[[int], bytes]] = {
+    "PING": lambda _: frame(PING, 0, 0, bytes(8)),
+    "requests that are reset": lambda number: _request(number) + frame(RST, 0, number, CANCEL),
+    "windows": lambda _: frame(UPDATE, 0, 0, ONE),
+    "malformed requests": lambda number: frame(HEADERS, WHOLE, number, b"\x83"),
+}
+
+
+@pytest.mark.parametrize("name", UNTIMELY)
+async def test_others_have_their_turn_while_a_flood_is_handled(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Http2State, "rates", GENEROUS)
+    make = UNTIMELY[name]
+    count = READ // len(make(1))
+    idle = await _turns_taken(frame(PING, 0, 0, bytes(8)))
+    turns = await _turns_taken(b"".join([make(number) for number in range(1, 2 * count, 2)]))
+    assert len(turns) - len(idle) >= count // FRAMES_PER_TURN - 1
+
+
+async def test_few_applications_start_in_a_turn() -> None:
+    numbers = range(1, 161, 2)
+    turns = await _turns_taken(b"".join([_request(number) for number in numbers]))
+    assert turns[-1] == len(numbers)
+    assert max(after - before for before, after in pairwise(turns)) <= 8  # of two turns

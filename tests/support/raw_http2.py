@@ -19,6 +19,7 @@ from typing import Any, cast
 import trio
 import trio.testing
 from h2.errors import ErrorCodes
+from hpack import Decoder
 from hypercorn.config import Config
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
@@ -99,7 +100,9 @@ class RawBrowser:
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
         self._parser = FrameParser()
+        self._decoder = Decoder()
         self.frames: list[Frame] = []
+        self.statuses: dict[int, str] = {}
         #: The server has closed the connection.
         self.is_closed = False
 
@@ -119,8 +122,24 @@ class RawBrowser:
         await trio.testing.wait_all_tasks_blocked()
         while not self.is_closed and (data := self._read()) is not None:
             self.is_closed = not data
-            self.frames += self._parser.feed(data)
+            self._take(data)
             await trio.testing.wait_all_tasks_blocked()
+
+    async def settle_while_others_run(self) -> None:
+        """Read until a PING is answered, while tasks run that never wait."""
+        await self.send(frame(PING, 0, 0, _ALIVE))
+        while not any(
+            isinstance(one, PingFrame) and one.opaque_data == _ALIVE for one in self.frames
+        ):
+            self.frames += self._parser.feed(self._read() or b"")
+            await trio.lowlevel.checkpoint()
+
+    def _take(self, data: bytes) -> None:
+        for one in self._parser.feed(data):
+            self.frames.append(one)
+            if isinstance(one, HeadersFrame):
+                headers = self._decoder.decode(one.data, raw=True)
+                self.statuses[one.stream_id] = dict(headers)[b":status"].decode()
 
     def _read(self) -> bytes | None:
         try:
