@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["listen", "serve"]
 
+#: Bytes of a request's line and headers, whatever HTTP it comes by. A longer prompt comes by POST.
+_MAX_HEADERS_SIZE = 64 * 1024
+
 
 async def serve(  # noqa: ASYNC128 - hypercorn says that it has started
     settings: "GatewaySettings",
@@ -78,6 +81,7 @@ def _configuration(settings: "GatewaySettings") -> Config:
     config.bind = [f"{host}:{settings.port}"]
     config.errorlog = logging.getLogger("hypercorn.error")  # in the form of all other lines
     config.include_server_header = False
+    config.h11_max_incomplete_size = config.h2_max_header_list_size = _MAX_HEADERS_SIZE
     return config
 
 

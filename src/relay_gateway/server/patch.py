@@ -78,6 +78,8 @@ REPLACEMENTS = (
         "H2Protocol",
         ContainedH2Protocol,
         "keep_alive_max_requests cuts the open streams off; a stream that is over ends the others;"
+        " a request is run although it has been reset; no flood has an end; what is wrong with one"
+        " stream ends the connection; the buffers of streams that were reset stay;"
         " a stream's buffer wakes a paused sender although nothing was taken, so that it grows"
         " without a bound (docs/upstream/hypercorn_stream_buffer.md)",
         "docs/upstream/hypercorn_max_requests.md",
