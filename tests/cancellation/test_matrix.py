@@ -2,9 +2,9 @@
 
 Each row of them is a test. A cell runs the product from the browser's connection to the model's
 generator, and compares what was seen with the row. What holds in every cell is asserted in
-`cells.py`: the model's clean-up runs before anything else happens on its connection, nothing follows
-a reset, one more request is answered, the browser's connection is closed in the end, and nothing is
-left.
+`cells.py`: the model's clean-up runs before anything else happens on its connection, nothing
+follows a reset, one more request is answered, the browser's connection is closed in the end, and
+nothing is left.
 """
 
 import pytest

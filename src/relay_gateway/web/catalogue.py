@@ -108,9 +108,9 @@ class Catalogue:
                 return self._known
         raise GRPCError(Status.DEADLINE_EXCEEDED, "the models were not listed in time")
 
-    async def _ask(self, timeout: float) -> ListModelsResponse | None:
+    async def _ask(self, seconds: float) -> ListModelsResponse | None:
         try:
-            return await self._stub.list_models(ListModelsRequest(), timeout=timeout)
+            return await self._stub.list_models(ListModelsRequest(), timeout=seconds)
         except GRPCError as error:
             if error.status is Status.UNIMPLEMENTED:
                 return None
