@@ -150,11 +150,4 @@ MUTANTS = [
         "self._calls.setdefault(0, ",
         f"{_CHAT}test_the_pieces_of_a_whole_answer_are_joined",
     ),
-    _mutant(
-        "more than one answer is asked for, and one is given",
-        "openai/request.py",
-        "if given.pop(name, only) != only:",
-        "if given.pop(name, only) is None:",
-        f"{_CHAT}test_a_request_that_makes_no_sense_is_refused_by_name",
-    ),
 ]
