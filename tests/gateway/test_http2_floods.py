@@ -2,12 +2,11 @@
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import pytest
 import trio
-import trio.testing
 from h2.errors import ErrorCodes
 
 from grpclib_anyio.config import Configuration, Rate
@@ -70,7 +69,8 @@ def small_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Http2State, "rates", RATES)
 
 
-class Flood(NamedTuple):
+@dataclass(frozen=True)
+class Flood:
     """Bytes to send again and again, each time with a new stream's number."""
 
     make: Callable[[int], bytes]
