@@ -361,7 +361,7 @@ class Failing(ContainedH2Protocol):
 
     async def handle(self, event: HypercornEvent) -> None:
         if isinstance(event, RawData) and event.data.endswith(PING):
-            raise ZeroDivisionError
+            raise RuntimeError
         await super().handle(event)
 
 
