@@ -23,7 +23,7 @@ MAX_PROMPT_BYTES = GatewaySettings.model_fields["max_prompt_bytes"].default
 def test_answer_streams_to_its_end(opened: Visit, model: Program) -> None:
     opened.ask("to be or not to be")
     opened.expect_ended("Done")
-    assert opened.text() == "to be or not to be "
+    opened.expect_shown("to be or not to be ")
     expect(opened.shown_prompt).to_have_text("to be or not to be")
     expect(opened.figure("Tokens")).to_have_text("6")
     expect(opened.prompt).to_be_empty()
@@ -97,7 +97,7 @@ def test_page_kept_for_the_back_button_does_not_pretend_to_stream(opened: Visit)
 def test_error_of_the_model_is_told_in_words(opened: Visit, model: Program) -> None:
     opened.ask("failing answer")
     opened.expect_ended("Ended with an error")
-    assert opened.text() == "Half an answer"
+    opened.expect_shown("Half an answer")
     words = "The model failed to answer. Please try again."
     expect(opened.problem).to_have_text(words)
     expect(opened.announcer).to_contain_text(words)
@@ -143,7 +143,7 @@ def test_tokens_arrive_as_they_were_sent(opened: Visit) -> None:
     opened.ask("awkward")
     opened.expect_ended("Done")
     sent = "".join(AWKWARD_TOKENS).replace("\r\n", "\n").replace("\r", "\n")
-    assert opened.text() == sent
+    opened.expect_shown(sent)
     assert opened.answer.locator("img").count() == 0
     expect(opened.figure("Tokens")).to_have_text(str(len(AWKWARD_TOKENS)))
 
@@ -153,13 +153,13 @@ def test_prompt_arrives_as_it_was_typed(opened: Visit, model: Program) -> None:
     opened.ask(prompt)
     opened.expect_ended("Done")
     assert seen_by_model(model, "ended", opened.session_id)["prompt"] == prompt
-    assert opened.text() == f"{prompt} "
+    opened.expect_shown(f"{prompt} ")
 
 
 def test_thousands_of_tokens_at_once(opened: Visit) -> None:
     opened.ask("flood")
     opened.expect_ended("Done")
-    assert opened.text() == "".join(FLOOD_TOKENS)
+    opened.expect_shown("".join(FLOOD_TOKENS))
     expect(opened.figure("Tokens")).to_have_text(f"{len(FLOOD_TOKENS):,}")
 
 
@@ -231,7 +231,7 @@ def test_longest_prompt_is_asked(opened: Visit, model: Program) -> None:
     prompt = "\u20ac" * (MAX_PROMPT_BYTES // 3) + "x" * (MAX_PROMPT_BYTES % 3)
     opened.ask(prompt)
     opened.expect_ended("Done")
-    assert opened.text() == f"{prompt} "
+    opened.expect_shown(f"{prompt} ")
     assert seen_by_model(model, "ended", opened.session_id)["prompt"] == prompt
 
 
@@ -357,7 +357,7 @@ def test_demo_model_answers_and_is_left(browser: Browser, artifacts: Path) -> No
     ):
         visited.ask("good morning")
         visited.expect_ended("Done")
-        assert visited.text() == "Streaming response to: good morning "
+        visited.expect_shown("Streaming response to: good morning ")
         expect(visited.figure("Speed")).to_have_text(re.compile(r"^\d+\.\d tokens/s$"))
         visited.ask("one two three four five six seven eight nine ten")
         expect(visited.answer).to_contain_text("to: one two")

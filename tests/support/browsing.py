@@ -32,6 +32,14 @@ RECORD_QUESTIONS = """
     delete window.EventSource;
 """
 
+# What an answer looks like, and what a text would.
+SHOWN = """async (answer, text) => {
+    const { MarkdownView } = await import(new URL("static/markdown.js", document.baseURI));
+    const expected = document.createElement("div");
+    new MarkdownView(expected).append(text);
+    return [answer.innerHTML, expected.innerHTML];
+}"""
+
 ELSEWHERE = "about:blank"
 
 CHROMIUM_ARGUMENTS = (
@@ -86,10 +94,10 @@ class Visit:
         label = self.page.get_by_text(name, exact=True)
         return self.exchange.locator("dl div").filter(has=label).get_by_role("definition")
 
-    def text(self) -> str:
-        """Read the last answer, white space and all."""
-        text: str = self.answer.evaluate("element => element.textContent")
-        return text
+    def expect_shown(self, text: str) -> None:
+        """See that the last answer looks as this Markdown does when it comes at once."""
+        shown, expected = self.answer.evaluate(SHOWN, text)
+        assert shown == expected
 
     def expect_ended(self, state: str) -> None:
         """Wait until the last exchange has ended so, and see that nothing goes on behind it."""

@@ -13,6 +13,7 @@ _ANSWER, _EVENTS = f"{_STATIC}answer.js", f"{_STATIC}event_stream.js"
 
 _TEST_JSON = "tests/gateway/test_json_events.py::"
 _TEST_TRUTH = "tests/e2e/test_page_truth.py::"
+_TEST_MARKDOWN = "tests/e2e/test_page_markdown.py::"
 _TEST_EVENTS = "tests/e2e/test_page_events.py::test_any_stream_cut_anywhere"
 
 MUTANTS = [
@@ -152,5 +153,29 @@ MUTANTS = [
         right="{ stream: true }",
         wrong="{ stream: false }",
         tests=(_TEST_EVENTS,),
+    ),
+    Mutant(
+        0,
+        "a link leads anywhere",
+        f"{_STATIC}markdown_inline.js",
+        right='(address.href !== "" && !LINK.test(address.href))',
+        wrong="address.href === undefined",
+        tests=(f"{_TEST_MARKDOWN}test_hostile_answer_is_harmless_and_has_a_bounded_cost",),
+    ),
+    Mutant(
+        0,
+        "what a partial line drew stays",
+        f"{_STATIC}markdown.js",
+        right="    leaf?.reset(mark);\n",
+        wrong="",
+        tests=(f"{_TEST_MARKDOWN}test_document_whole_and_cut_at_every_character",),
+    ),
+    Mutant(
+        0,
+        "quotes within each other have no limit",
+        f"{_STATIC}markdown.js",
+        right="const MAX_DEPTH = 20;",
+        wrong="const MAX_DEPTH = 20_000;",
+        tests=(f"{_TEST_MARKDOWN}test_hostile_answer_is_harmless_and_has_a_bounded_cost",),
     ),
 ]

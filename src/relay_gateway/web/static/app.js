@@ -3,15 +3,13 @@
  */
 
 import { AnswerError, MAX_PROMPT_BYTES, readAnswer } from "./answer.js";
+import { MarkdownView } from "./markdown.js";
 
 /** The share of the longest prompt from which the page shows how full this one is. */
 const LIMIT_SHOWN_FROM = 0.75;
 
 /** Exchanges kept on the page; at the limit the oldest makes room for the newest. */
 const HISTORY_LIMIT = 100;
-
-/** Characters in one block of an answer; see ExchangeView.append. */
-const BLOCK_SIZE = 4000;
 
 /** Milliseconds between two looks at the clock while no token comes. */
 const CLOCK_INTERVAL = 100;
@@ -134,8 +132,7 @@ class Figures {
 class ExchangeView {
   #article = exchangeTemplate.content.cloneNode(true).firstElementChild;
   #answer = this.#find(".answer");
-  /** The text node at the end of the answer. */
-  #text;
+  #markdown = new MarkdownView(this.#answer);
 
   constructor(number, prompt) {
     const heading = this.#find("h2");
@@ -143,7 +140,6 @@ class ExchangeView {
     heading.textContent = `Prompt ${number}`;
     this.#article.setAttribute("aria-labelledby", heading.id);
     this.#find(".prompt").textContent = prompt;
-    this.#startBlock("");
     this.#find(".again").addEventListener("click", () => writePrompt(prompt));
     historySection.append(this.#article);
     if (historySection.childElementCount > HISTORY_LIMIT) historySection.firstElementChild.remove();
@@ -153,30 +149,9 @@ class ExchangeView {
     return this.#article.querySelector(selector);
   }
 
-  /** Text only, whatever it looks like: nothing the model writes is ever read as HTML. */
+  /** Markdown. Nothing the model writes is ever read as HTML. */
   append(text) {
-    this.#text.appendData(text);
-    if (this.#text.length > BLOCK_SIZE) this.#splitBlock();
-  }
-
-  /**
-   * Moves what follows the last line break to a block of its own. A browser lays out a block as a
-   * whole: in a single one every frame of a long answer would cost more than the last.
-   */
-  #splitBlock() {
-    const lineStart = this.#text.data.lastIndexOf("\n") + 1;
-    if (lineStart === 0) return;
-    const rest = this.#text.data.slice(lineStart);
-    this.#text.deleteData(lineStart, rest.length);
-    this.#startBlock(rest);
-  }
-
-  #startBlock(text) {
-    const block = document.createElement("div");
-    this.#text = document.createTextNode(text);
-    block.dir = "auto";
-    block.append(this.#text);
-    this.#answer.append(block);
+    this.#markdown.append(text);
   }
 
   /** The model's own count, which is known at the end. */
