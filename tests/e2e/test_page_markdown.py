@@ -76,7 +76,7 @@ PIECES = st.sampled_from(
 )
 DOCUMENTS = st.lists(PIECES, max_size=25).map("".join)
 
-# Where markdown-it-py leaves CommonMark. An item that is empty and has a blank line after it ends the
+# Where markdown-it-py leaves CommonMark. An item that is empty, with a blank line after it, ends the
 # list. A row of a table may begin as an item or a heading does. A backslash hides spaces after it.
 _EMPTY_ITEM = r"^[ >]*(?:.*[-+*]|.*\d[.)])[ \t>]*\n[ >]*$"
 _ROW_OF_AN_ITEM = r"^[ >]*(?:#|[-+*]|\d+[.)]).*\|.*\n[-:|> ]*-"
@@ -223,28 +223,30 @@ HOSTILE = {
     "backslashes": "\\" * 20_000,
 }
 
-# Appends a document in pieces of ten characters. Gives what it has made, and the longest append.
+# Appends a document in pieces of ten characters. Gives what it has made, and the
+# time in which nine of ten appends were done: a busy machine makes a few of them late.
 STRESS = """async (text) => {
     const { MarkdownView } = await import(new URL("static/markdown.js", document.baseURI));
     const element = document.createElement("div");
     const view = new MarkdownView(element);
-    let longest = 0;
+    const times = [];
     for (let at = 0; at < text.length; at += 10) {
         const started = performance.now();
         view.append(text.slice(at, at + 10));
-        longest = Math.max(longest, performance.now() - started);
+        times.push(performance.now() - started);
     }
     const depth = (node) => 1 + Math.max(0, ...Array.from(node.children, depth));
     const links = Array.from(element.querySelectorAll("[href], [src]"), (each) => each.href);
     const tags = new Set(Array.from(element.querySelectorAll("*"), (each) => each.localName));
-    return { longest, links, depth: depth(element), tags: Array.from(tags) };
+    const time = times.sort((a, b) => a - b)[Math.floor(times.length * 0.9)];
+    return { time, links, depth: depth(element), tags: Array.from(tags) };
 }"""
 SAFE_TAGS = {
     *("p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "code", "hr"),
     *("em", "strong", "a", "br", "span", "div", "table", "thead", "tbody", "tr", "th", "td"),
 }
-# Milliseconds, generous for a busy machine; what is not bounded takes seconds.
-LONGEST_APPEND = 250
+# Milliseconds, generous for a busy machine.
+APPEND_TIME = 100
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -253,4 +255,4 @@ def test_hostile_answer_is_harmless_and_has_a_bounded_cost(opened: Visit, text: 
     assert set(made["tags"]) <= SAFE_TAGS
     assert all(link.startswith("http://b") for link in made["links"])
     assert made["depth"] <= 60
-    assert made["longest"] < LONGEST_APPEND
+    assert made["time"] < APPEND_TIME
