@@ -76,8 +76,8 @@ PIECES = st.sampled_from(
 )
 DOCUMENTS = st.lists(PIECES, max_size=25).map("".join)
 
-# Where markdown-it-py leaves CommonMark. An item that is empty, with a blank line after it, ends the
-# list. A row of a table may begin as an item or a heading does. A backslash hides spaces after it.
+# Where markdown-it-py leaves CommonMark. An item that is empty, with a blank line after it, ends
+# the list. A row of a table may begin as an item or a heading does. A backslash hides spaces.
 _EMPTY_ITEM = r"^[ >]*(?:.*[-+*]|.*\d[.)])[ \t>]*\n[ >]*$"
 _ROW_OF_AN_ITEM = r"^[ >]*(?:#|[-+*]|\d+[.)]).*\|.*\n[-:|> ]*-"
 UNLIKE = re.compile(rf"{_EMPTY_ITEM}|{_ROW_OF_AN_ITEM}|\\ +\n", re.MULTILINE)
