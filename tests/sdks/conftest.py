@@ -29,7 +29,8 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture(scope="session")
 def local() -> Iterator[Stage]:
     """Give programs with the model that runs on this machine."""
-    with staged("local", "--context-size=1024", "--max-concurrent=1") as stage:
+    sizes = ("--context-size=2048", "--max-tokens=1500")
+    with staged("local", "--max-concurrent=1", *sizes) as stage:
         yield stage
 
 

@@ -9,6 +9,8 @@ from tests.support.local_model import needs_local_model
 pytestmark = needs_local_model
 
 ASK = "Say hello."
+#: It goes on for seconds.
+LONG = "List 500 names of animals with a description of each."
 SAME: dict[str, Any] = {"temperature": 0, "max_tokens": 8}
 DISCONNECT = '"cause": "client_disconnect"'
 
@@ -24,7 +26,7 @@ def test_it_answers_the_same_streamed_and_whole(client: Running, local: Stage) -
 def test_leaving_ends_it_in_mid_stream(client: Running, local: Stage) -> None:
     mark = new_mark()
     before = len(local.model.seen(DISCONNECT))
-    run = client.ask(local, f"Count from 1 to 1000. {mark}", stream=True, temperature=0)
+    run = client.ask(local, f"{LONG} {mark}", stream=True, temperature=0)
     run.until("text")
     client.abort()
     local.model.wait_for(DISCONNECT, nth=before + 1)
