@@ -72,7 +72,8 @@ def _install(folder: Path) -> None:
 def _npm_ci(folder: Path) -> None:
     npm = _wheel() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     node = node_program()
-    command = [str(node), str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    options = ("--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retry-mintimeout=1000")
+    command = [str(node), str(npm), "ci", *options]
     path = os.pathsep.join([str(node.parent), os.environ["PATH"]])
     try:
         subprocess.run(
