@@ -278,7 +278,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=DEFAULT, reuse_venv=True)
 def soak(session: nox.Session) -> None:
-    """See that rude clients leave nothing behind; `-- --requests N` for more of them."""
+    """See that rude clients leave nothing behind; also `-- --floods` and `-- --leavers`."""
     session.install(*OURS, *_group("soak"))
     session.run("python", "-m", "tests.soak", *session.posargs, env=HARNESS)
 

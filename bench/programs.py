@@ -18,14 +18,34 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
-__all__ = ["Program", "free_port", "raise_descriptor_limit", "started"]
+__all__ = [
+    "Program",
+    "cpu_seconds",
+    "free_port",
+    "memory_kib",
+    "raise_descriptor_limit",
+    "started",
+]
 
 _ROOT = Path(__file__).parent.parent
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _NS = 1_000_000_000
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the user and system time of a process, of all threads, also of those that ended."""
+    # The CPU clock of another process on Linux, as clock_getcpuclockid(3) makes it. Python has no
+    # such function.
+    return time.clock_gettime_ns(~pid << 3 | 2) / _NS
+
+
+def memory_kib(pid: int, name: Literal["VmRSS", "VmHWM"] = "VmRSS") -> int:
+    """Return the resident memory of a process, in KiB: now, or the most it ever had (``VmHWM``)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(cast("re.Match[str]", re.search(rf"{name}:\s+(\d+) kB", status))[1])
 
 
 class Program:
@@ -38,15 +58,12 @@ class Program:
     @property
     def cpu_seconds(self) -> float:
         """User and system time of all its threads, also of those that have ended."""
-        # The CPU clock of another process on Linux, as clock_getcpuclockid(3) makes it. Python has
-        # no such function.
-        return time.clock_gettime_ns(~self._process.pid << 3 | 2) / _NS
+        return cpu_seconds(self._process.pid)
 
     @property
     def resident_kib(self) -> int:
         """Its resident memory now, in KiB."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
-        return int(cast("re.Match[str]", re.search(r"VmRSS:\s+(\d+) kB", status))[1])
+        return memory_kib(self._process.pid)
 
     def ask(self) -> Any:
         """Send an empty line, and read the reply.

@@ -18,7 +18,7 @@ from tests.soak.rude import POLITE, REBUFFED, RUDE, Way
 from tests.support.browsers import http1
 from tests.support.gateway_program import run_gateway
 
-__all__ = ["Footprint", "Report", "soak"]
+__all__ = ["Footprint", "Report", "read_metrics", "samples_of", "soak"]
 
 #: Clients at a time, and those that come before anything is measured.
 _CLIENTS, _WARM_UP = 16, 200
@@ -76,7 +76,11 @@ class Footprint:
 async def read_metrics(origin: str) -> dict[str, float]:
     """Read the samples of a gateway's metrics by name and labels."""
     async with http1(origin) as browser:
-        text = (await browser.read("/metrics")).decode()
+        return samples_of((await browser.read("/metrics")).decode())
+
+
+def samples_of(text: str) -> dict[str, float]:
+    """Parse metrics that Prometheus reads, by name and labels."""
     samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in samples}
 

@@ -31,6 +31,14 @@ class Program:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def wait_for(
         self, pattern: str, *, nth: int = 1, seconds: float = OUTPUT_TIMEOUT
     ) -> re.Match[str]:
