@@ -48,7 +48,7 @@ FLAKE8_ASYNC = (
     # pytest enters and leaves a fixture's generator in one task.
     "--transform-async-generator-decorators=pytest.fixture",
     # Own functions that take a task_status, so that one started too late is found.
-    "--startable-in-context-manager=hold_channel,serve_on_command_line",
+    "--startable-in-context-manager=hold_channel,serve_on_command_line,supervise,watch,_come",
     # Handlers of tests and examples are generators, because that is what the transport calls and
     # closes, and the benchmark's peers are written as their users write them.
     "--per-file-ignores=**/tests/*:ASYNC900 bench/peers/*:ASYNC900 examples/*:ASYNC900",

@@ -1,7 +1,7 @@
 """The page's renderer of Markdown beside markdown-it-py, for the subset in docs/page.md."""
 
 import re
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -171,10 +171,10 @@ def merged(nodes: list[Any]) -> list[Any]:
     result: list[Any] = []
     for node in nodes:
         if isinstance(node, list):
-            *head, children = cast("list[Any]", node)
+            *head, children = node
             tree = [
                 *head,
-                merged(cast("list[Any]", children)) if isinstance(children, list) else children,
+                merged(children) if isinstance(children, list) else children,
             ]
             if tree != ["tbody", []]:
                 result.append(tree)

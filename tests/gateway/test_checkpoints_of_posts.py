@@ -100,7 +100,11 @@ async def test_post_is_ended(
 ) -> None:
     """The hold is over in the midst of thinking, and the first token comes later."""
     script = Script(PHASES[phase])
-    settings = {"deadline_seconds": DEADLINE, "heartbeat_seconds": 0.75, "hold_seconds": 0.5}
+    settings: dict[str, Any] = {
+        "deadline_seconds": DEADLINE,
+        "heartbeat_seconds": 0.75,
+        "hold_seconds": 0.5,
+    }
     async with gateway_to(script.model, script.wire, **settings) as client:
         await client.run(exchange_of(FORMS[form]))
         await settled()

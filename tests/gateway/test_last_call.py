@@ -68,7 +68,7 @@ async def serving(
         async with trio.open_nursery() as nursery:
             server = Server(port, stop)
 
-            async def run(task_status: trio.TaskStatus[Any]) -> None:
+            async def run(task_status: trio.TaskStatus[Any]) -> None:  # noqa: ASYNC114, ASYNC128 - hypercorn says that it has started
                 with server.scope:
                     await serve(
                         app,

@@ -61,7 +61,7 @@ def is_running(process: int) -> bool:
 
 async def until(condition: Any, seconds: float = REPLACED) -> None:
     """Wait until something holds that no event tells: about other processes."""
-    with trio.fail_after(seconds):
+    with trio.fail_after(seconds):  # noqa: ASYNC912 - it may be so already
         while not condition():  # noqa: ASYNC110 - see above
             await trio.sleep(0.02)
 

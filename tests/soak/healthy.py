@@ -69,7 +69,7 @@ class Healthy:
 
     async def longest_gap(self) -> float:
         """Wait for one more token of each answer, and return the longest wait of all."""
-        with trio.move_on_after(_PATIENCE):
+        with trio.move_on_after(_PATIENCE):  # noqa: ASYNC912 - there may be nothing to wait for
             for gap in self.gaps:
                 await gap.came.wait()
         return max(max(gap.longest, trio.current_time() - gap.since) for gap in self.gaps)

@@ -129,7 +129,7 @@ class _Scene:
         self._browsers = browsers
 
     async def run(self) -> Departure:
-        with trio.fail_after(600):
+        with trio.fail_after(600):  # noqa: ASYNC912 - it may be so already
             for child in self._crowd:
                 await trio.to_thread.run_sync(child.read)
         async with trio.open_nursery() as nursery:
@@ -167,7 +167,7 @@ class _Scene:
     async def _expect(self, answers: int, failures: list[str]) -> None:
         """Wait until the model has as many answers in progress."""
         found = -1
-        with trio.move_on_after(_ENDS_IN):
+        with trio.move_on_after(_ENDS_IN):  # noqa: ASYNC912 - it may be so already
             while found != answers:
                 text = await trio.to_thread.run_sync(self._read_metrics)
                 found = int(samples_of(text)["relay_model_answers_in_progress"])

@@ -187,7 +187,7 @@ class _Measurement:
 
     async def _settled(self, before: int) -> int:
         """Wait until the memory is back, or the time for that is over, and return what it is."""
-        with trio.move_on_after(_SETTLES_IN):
+        with trio.move_on_after(_SETTLES_IN):  # noqa: ASYNC912 - it may be so already
             while memory_kib(self._running.pid) > before * GROWTH:  # noqa: ASYNC110 - of a process
                 await trio.sleep(_LOOK)
         return memory_kib(self._running.pid)

@@ -39,7 +39,7 @@ class Http1:
         os.write(self.stream.socket.fileno(), self._request(target))
 
     def _request(self, target: str, method: str = "GET", body: bytes = b"") -> bytes:
-        headers = [("host", "gateway"), ("content-length", str(len(body)))]
+        headers = [("host", "localhost"), ("content-length", str(len(body)))]
         request = h11.Request(method=method, target=target, headers=headers)
         data = self._http.send(request) or b""
         data += (self._http.send(h11.Data(data=body)) or b"") if body else b""

@@ -3,7 +3,7 @@
 from typing import cast
 
 import pytest
-from hpack import Decoder, Encoder, HeaderTuple
+from hpack import Decoder, Encoder, HeaderTuple, OversizedHeaderListError
 from hypothesis import strategies as st
 
 from grpclib_anyio._fast.hpack_cache import HeaderDecoder, HeaderEncoder
@@ -165,3 +165,22 @@ def test_header_of_the_size_of_a_token_is_put_into_the_table() -> None:
     header = ("authorization", "Bearer " + "x" * 900)
     assert len(encoder.encode([header])) > 900
     assert len(encoder.encode([header])) == 1
+
+
+def test_text_whose_codes_are_long_is_read_if_the_list_may_have_it() -> None:
+    """A Huffman code may be nearly four times as long as its text."""
+    decoder = HeaderDecoder()
+    decoder.max_header_list_size = 65_536
+    value = b"\xc3\xa9" * 30_000
+    assert decoder.decode(Encoder().encode([(b"x", value)]), raw=True) == [(b"x", value)]
+
+
+def test_table_is_right_after_a_list_that_was_too_large() -> None:
+    """A header that is larger than any list may be, and smaller than the table."""
+    encoder, decoder = Encoder(), HeaderDecoder()
+    decoder.max_header_list_size = 100
+    header = (b"x", b"a" * 1_000)
+    with pytest.raises(OversizedHeaderListError):
+        decoder.decode(encoder.encode([header]), raw=True)
+    decoder.max_header_list_size = 65_536
+    assert decoder.decode(encoder.encode([header]), raw=True) == [header]

@@ -101,7 +101,7 @@ class Worker:
         self._stopped.set()
 
     async def _answer_what_has_come(self) -> None:
-        while any(each.has_waiting for each in self.listeners):
+        while any(each.has_waiting for each in self.listeners):  # noqa: ASYNC110 - the kernel tells nobody
             await trio.lowlevel.checkpoint()  # the listener's task accepts them
         if self.terminated is not None:
             self.terminated.end_idle()

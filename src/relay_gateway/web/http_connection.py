@@ -148,7 +148,7 @@ async def _send_start(send: Callable[[Any], Awaitable[None]], headers: "RawHeade
 
 
 async def _send_and_mark(
-    send: Callable[[Any], Awaitable[None]], relay: "Relay", message: dict[str, Any]
+    send: Callable[[Any], Awaitable[None]], relay: "Relay", message: Any
 ) -> None:
     """Send a part of a whole response, which is delivered when only its end is left.
 

@@ -63,7 +63,7 @@ class Shutdown:
 
     async def _until_idle(self, seconds: float) -> None:
         """Wait until no request is left, or for so long; not a checkpoint if there is none."""
-        with trio.move_on_after(seconds) as self._scope:
+        with trio.move_on_after(seconds) as self._scope:  # noqa: ASYNC912 - there may be nothing to wait for
             while self.requests and not self._skipped:
                 await self._waiting.park()
 

@@ -15,7 +15,7 @@ place have ended five times before they could serve, the supervisor gives up. Fo
     urls = await nursery.start(partial(supervise, GatewaySettings(workers=4), stop=trio.Event()))
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -33,10 +33,13 @@ __all__ = ["supervise"]
 #: Seconds for workers that were told to end at once: to tell their answers, and to leave Python.
 _SKIP_SECONDS = 3.0
 
+#: Is told the URLs when the first worker serves.
+_Started = Callable[[list[str]], None]
+
 _log = get_logger(__name__)
 
 
-async def supervise(
+async def supervise(  # noqa: ASYNC128 - the first worker that serves says that it has started
     settings: GatewaySettings,
     *,
     stop: trio.Event,
@@ -63,7 +66,7 @@ async def supervise(
     """
     supervisor = _Supervisor(settings, stop, patience or Patience(), program)
     try:
-        await supervisor.run(task_status)
+        await supervisor.run(task_status.started)
     except BaseExceptionGroup as group:
         raise startup_error(group) or group from group
 
@@ -92,33 +95,33 @@ class _Supervisor:
             "relay_workers_ended", "Workers that have ended unasked", registry=self._registry
         )
 
-    async def run(self, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def run(self, started: _Started) -> None:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._skip_when_cancelled)
                 with self._body:
-                    await self._run(task_status)
+                    await self._run(started)
                 nursery.cancel_scope.cancel()
         finally:
             for listening in self._sockets.insecure_sockets:
                 listening.close()
 
-    async def _run(self, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def _run(self, started: _Started) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(1, self._settings.workers + 1):
-                nursery.start_soon(self._keep, number, task_status)
+                nursery.start_soon(self._keep, number, started)
             await self._stop.wait()
             nursery.cancel_scope.deadline = trio.current_time() + self._longest_stop
             await self._drain()
 
     # -- one place -----------------------------------------------------------------------------
 
-    async def _keep(self, number: int, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def _keep(self, number: int, started: _Started) -> None:
         """Have a worker in a place, and another one when it has ended, until told to stop."""
         short_lived = failed_starts = 0
         while not self._stop.is_set():
             began = trio.current_time()
-            worker = await self._run_one(number, task_status)
+            worker = await self._run_one(number, started)
             if self._stop.is_set():
                 return
             self._replaced.inc()
@@ -134,12 +137,12 @@ class _Supervisor:
             short_lived = 0 if is_stable else short_lived + 1
             await self._pause(short_lived)
 
-    async def _run_one(self, number: int, task_status: trio.TaskStatus[list[str]]) -> WorkerProcess:
+    async def _run_one(self, number: int, started: _Started) -> WorkerProcess:
         worker = WorkerProcess(number, self._plan, self._exposition)
         self._workers[number] = worker
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._report_start, worker, task_status)
+                nursery.start_soon(self._report_start, worker, started)
                 await worker.run()
                 nursery.cancel_scope.cancel()
         finally:
@@ -147,13 +150,11 @@ class _Supervisor:
             self._totals.retire(worker.figures)
         return worker
 
-    async def _report_start(
-        self, worker: WorkerProcess, task_status: trio.TaskStatus[list[str]]
-    ) -> None:
+    async def _report_start(self, worker: WorkerProcess, started: _Started) -> None:
         await worker.serves.wait()
         if not self._is_reported:
             self._is_reported = True
-            task_status.started(worker.urls)
+            started(worker.urls)
         if self._stop.is_set():  # it began too late to be told with the others
             await worker.order({"do": "stop"})
 

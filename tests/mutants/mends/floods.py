@@ -22,6 +22,14 @@ def _mutant(name: str, file: str, right: str, wrong: str, *tests: str) -> Mutant
 
 MUTANTS = [
     _mutant(
+        "a long code is taken for a long text",
+        "packages/grpclib-anyio/src/grpclib_anyio/_fast/hpack_cache.py",
+        "length * 8 // _LONGEST_CODE <= longest",
+        "length <= self.max_header_list_size",
+        "packages/grpclib-anyio/tests/test_hpack_cache.py::"
+        "test_text_whose_codes_are_long_is_read_if_the_list_may_have_it",
+    ),
+    _mutant(
         "a request that is reset in the same read is run",
         _RECEIVER,
         "            self._new[number] = [event]\n",

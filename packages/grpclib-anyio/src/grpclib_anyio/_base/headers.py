@@ -7,7 +7,7 @@ For example, ``encode_timeout(1.5)`` is ``"1500000u"``, and ``is_content_type`` 
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from grpclib.encoding.base import GRPC_CONTENT_TYPE, CodecBase
@@ -164,7 +164,7 @@ def encode_metadata(metadata: MetadataLike) -> Headers:
         TypeError: a value is bytes, or for a ``-bin`` key is not.
 
     """
-    pairs: Any = metadata.items() if isinstance(metadata, Mapping) else metadata
+    pairs = cast("Any", metadata).items() if isinstance(metadata, Mapping) else metadata
     return [(key, _encoded(key, value)) for key, value in pairs]
 
 

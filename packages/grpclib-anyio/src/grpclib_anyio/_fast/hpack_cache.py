@@ -46,6 +46,8 @@ _WITHOUT_INDEXING = b"\0"
 _LENGTH_BITS = 7
 #: Bytes that are shown to hpack of a number; it takes no longer ones.
 _MAX_INTEGER_SIZE = 16
+#: Bits of the longest code of a byte (RFC 7541 appendix B).
+_LONGEST_CODE = 30
 #: RFC 9113 § 6.5.2: what a header counts beyond its name and value.
 _OVERHEAD = 32
 #: Headers that are read although their list is too large: five milliseconds of work.
@@ -215,9 +217,12 @@ class HeaderDecoder(Decoder):
         if end > len(data):
             raise HPACKDecodingError("Truncated header block")
         text = data[position:end]
+        if not (keeps and data[start] & _INDEXED):
+            return text, end
         # Decoded, a long one would still be too long: for the list, and for the table (§ 4.4).
-        is_kept = keeps and length <= self.max_header_list_size
-        return decode_huffman(text) if is_kept and data[start] & _INDEXED else text, end
+        longest = max(self.max_header_list_size, _MAX_TABLE_SIZE)
+        is_kept = length * 8 // _LONGEST_CODE <= longest
+        return decode_huffman(text) if is_kept else text, end
 
     def knows(self, data: bytes) -> bool:
         """Return whether the block means what it meant the last time."""
