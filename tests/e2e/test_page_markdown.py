@@ -166,12 +166,13 @@ def _words(token: Token) -> str:
     return "\n" if token.type == "softbreak" else token.content
 
 
-def merged(nodes: list[Any]) -> list[Any]:
+def merged(nodes: Any) -> list[Any]:
     """Join texts that stand beside each other, and drop what is empty."""
     result: list[Any] = []
     for node in nodes:
         if isinstance(node, list):
-            *head, children = node
+            parts: list[Any] = node  # pyright: ignore[reportUnknownVariableType] - of JSON
+            *head, children = parts
             tree = [
                 *head,
                 merged(children) if isinstance(children, list) else children,
