@@ -18,7 +18,7 @@ _INTERVAL = 0.02
 _SERVING = bytes(HealthCheckResponse(status=ServingStatus.SERVING))
 
 
-async def _generate(request: bytes, _context: Any) -> AsyncGenerator[bytes]:
+async def _generate(request: bytes, _context: Any) -> AsyncGenerator[bytes]:  # noqa: ASYNC900 - grpcio closes it
     for word in GenerateRequest.FromString(request).prompt.split():
         yield bytes(GenerateResponse(token=word))
         await asyncio.sleep(_INTERVAL)

@@ -14,7 +14,7 @@ __all__ = ["answer", "installed"]
 _ENTRY_POINT = f"[token_relay.backends]\npaced = {__name__}:answer\n"
 
 
-async def answer(conversation: Conversation) -> AsyncGenerator[str]:
+async def answer(conversation: Conversation) -> AsyncGenerator[str]:  # noqa: ASYNC900 - the service closes it
     """Give the first word at once, and then one after each pause."""
     interval = float(conversation.prompt)
     while True:
