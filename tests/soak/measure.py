@@ -7,6 +7,7 @@ For example, ten seconds of PING against the gateway::
 """
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -176,7 +177,8 @@ class _Measurement:
             "seconds": self._seconds,
         }
         command = [sys.executable, "-m", "tests.soak.flooder", json.dumps(job)]
-        done = await trio.run_process(command, capture_stdout=True)
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = await trio.run_process(command, capture_stdout=True, env=environment)
         result: dict[str, Any] = json.loads(done.stdout)
         return result
 
