@@ -46,7 +46,7 @@ class Link:
             self._is_whole = True
 
     async def receive(self) -> Message | None:
-        """Wait for a message; None when the other process has ended, or sends nonsense."""
+        """Wait for a message; None when the other process has ended, or has sent something else."""
         while (end := self._received.find(b"\n")) < 0:
             if len(self._received) > _MAX_MESSAGE or not await self._read():
                 return None
