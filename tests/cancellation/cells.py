@@ -184,7 +184,7 @@ class Scene:
         self._jump_to(DEADLINE)
 
     def _jump_to(self, seconds: float) -> None:
-        """Let time pass since the request, without anything happening meanwhile."""
+        """Let time pass since the request, in which nothing happens."""
         self._clock.jump(max(0.0, self.exchange.started + seconds - trio.current_time()))
 
     def model_error(self) -> None:
@@ -351,7 +351,7 @@ def _word(piece: Piece) -> str:
 
 
 def _on_the_wire(scene: Scene, start: float) -> str:
-    """Name the resets that the model's connections were sent, but not that of who has the slot."""
+    """Name the resets that the model's connections were sent, but not of the call with the slot."""
     resets = [
         (entry.time, entry.frame.error_code)
         for entry in scene.world.journal.entries

@@ -43,7 +43,7 @@ def impossible() -> dict[tuple[str, str], str]:
 
 
 def _rows(page: Path, width: int) -> list[list[str]]:
-    """Give the rows of a page's tables that have so many columns, without their heads."""
+    """Give the rows of a page's tables with this number of columns, without their heads."""
     return list(_read(page, width))
 
 

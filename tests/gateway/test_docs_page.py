@@ -43,7 +43,7 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
 
-@pytest.mark.trio(run=trio.run)  # files are read in threads: a mock clock would jump meanwhile
+@pytest.mark.trio(run=trio.run)  # files are read in threads: a mock clock would jump over that
 async def test_it_is_served_as_strictly_as_the_other_page() -> None:
     async with gateway_to(Model([])) as client:
         page = await client.send("/docs")

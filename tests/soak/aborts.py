@@ -56,7 +56,7 @@ class Latencies:
     milliseconds: list[float]
 
     def percentile(self, percent: int) -> float:
-        """Return the time within which so many of a hundred models ended."""
+        """Return the time within which this many of a hundred models ended."""
         return quantiles(self.milliseconds, n=100, method="inclusive")[percent - 1]
 
 

@@ -98,7 +98,7 @@ class Healthy:
             began = trio.current_time()
             try:
                 await check(port)
-            except Exception as error:  # noqa: BLE001 - as above
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
                 self.failures.append(repr(error))
             self.longest_check = max(self.longest_check, trio.current_time() - began)
             await trio.sleep(_CHECK_EVERY)

@@ -1,4 +1,4 @@
-"""What a flood does to a server and to those who use it meanwhile.
+"""What a flood does to a server and to its other clients.
 
 For example, ten seconds of PING against the gateway::
 

@@ -4,7 +4,7 @@ hypercorn stops in this order: it closes its listening sockets and the connectio
 gives the others ``graceful_timeout``, cancels what is left, and tells the application last. So an
 answer would be cut off in its middle. Here the application comes first::
 
-    told to stop ──▶ the application drains ──▶ what has come meanwhile is answered ──▶ hypercorn
+    told to stop ──▶ the application drains ──▶ what has come by then is answered ──▶ hypercorn
                                                 stops, with nothing left to wait for
 
 ``trio_worker``, which the command line runs, looks :func:`serve_on_command_line` up by the name of

@@ -123,7 +123,7 @@ class Gateway:
     async def drain(self) -> None:
         """Let open answers end, tell the others why they are stopped, and wait for their browsers.
 
-        New requests are refused meanwhile: for ``shutdown_grace_seconds`` and then
+        New requests are refused in that time: for ``shutdown_grace_seconds`` and then
         ``drain_seconds`` at most, or until ``shutdown.skip`` is called.
         """
         _log.info("stopping", requests=self.shutdown.requests)

@@ -185,7 +185,7 @@ its streams go on.\"""
         f"{_REQUESTS}test_headers_that_all_connections_hold_are_bounded",
     ),
     _mutant(
-        "headers are held for good",
+        "headers are never given back",
         _RECEIVER,
         "            holding.give_back_all()\n",
         "            pass\n",
