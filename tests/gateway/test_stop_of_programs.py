@@ -4,7 +4,8 @@ import signal
 import socket
 import threading
 from collections import Counter
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -69,19 +70,28 @@ class Visitors:
             return data[9:12].decode() or "nothing"
 
 
+@asynccontextmanager
+async def visiting(origin: str, count: int) -> AsyncGenerator[Visitors]:
+    """Have visitors, from when each has been answered."""
+    visitors = Visitors(int(origin.rpartition(":")[2]), count)
+    visitors.start()
+    try:
+        assert await trio.to_thread.run_sync(visitors.are_busy.wait, 10)
+        yield visitors
+    finally:
+        with trio.CancelScope(shield=True):  # each visit has a timeout
+            await trio.to_thread.run_sync(visitors.end)
+
+
 @pytest.mark.trio
 @pytest.mark.parametrize("command", [WAYS["relay-gateway"]], ids=["relay-gateway"])
 async def test_every_connection_is_answered(command: tuple[str, ...]) -> None:
     """By 503 at least, from the first that comes to the last that the kernel takes."""
-    async with gateway(command, Model(["x"])) as (program, origin):
-        visitors = Visitors(int(origin.rpartition(":")[2]), 40)
-        visitors.start()
-        try:
-            assert await trio.to_thread.run_sync(visitors.are_busy.wait, 10)
-            assert await program.end(signal.SIGTERM) == 0
-        finally:
-            with trio.CancelScope(shield=True):  # each visit has a timeout
-                await trio.to_thread.run_sync(visitors.end)
+    async with (
+        gateway(command, Model(["x"])) as (program, origin),
+        visiting(origin, 40) as visitors,
+    ):
+        assert await program.end(signal.SIGTERM) == 0
     assert visitors.outcomes["nothing"] == 0
     assert set(visitors.outcomes) <= {"200", "503", "refused"}
 
