@@ -5,9 +5,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
 
 from harness.every_checkpoint import PART
 from harness.leaks import registry
@@ -49,6 +51,13 @@ def chromium() -> str:
             pytest.fail(message)
         pytest.skip(message)
     return path
+
+
+@pytest.fixture
+def logs() -> Iterator[list[Any]]:
+    """Collect what is logged."""
+    with capture_logs() as entries:
+        yield entries
 
 
 @pytest.fixture

@@ -3,14 +3,13 @@
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 import trio
-from structlog.testing import capture_logs
 
 from harness.clock import on_mock_clock
 from relay_common import watchdog
@@ -23,13 +22,6 @@ BLOCKED, ALLOWED = 0.2, 0.05
 PATIENCE = 10.0
 
 BEGUN, OVER = "the event loop is blocked", "the event loop runs again"
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with capture_logs() as entries:
-        yield entries
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -12,7 +11,6 @@ import trio
 from grpclib.const import Status
 from h2.errors import ErrorCodes
 from hyperframe.frame import GoAwayFrame
-from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
@@ -38,13 +36,6 @@ CORS_HEADERS = [
     ("access-control-allow-origin", "*"),
     ("access-control-expose-headers", "Retry-After, x-should-retry"),
 ]
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with capture_logs() as entries:
-        yield entries
 
 
 def ended(logs: list[Any]) -> dict[str, Any]:

@@ -3,13 +3,11 @@
 from http import HTTPStatus
 
 import pytest
-import trio
 from grpclib.const import Status
-from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
 from tests.support.asgi import Client, Exchange
-from tests.support.gateways import ASK, STREAM, gateway_in_worker, gateway_to
+from tests.support.gateways import STREAM, gateway_to, stopping
 from tests.support.models import Model, fails
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
@@ -73,16 +71,9 @@ async def test_a_page_may_read_whether_to_ask_again(
 
 async def test_a_page_is_told_that_the_gateway_stops() -> None:
     """A refused preflight is "failed to fetch", which does not say when to come back."""
-    model = Model([float("inf")])
-    async with gateway_in_worker(model) as (client, worker), trio.open_nursery() as nursery:
-        client.start(ASK)
-        await wait_all_tasks_blocked()
-        assert worker.drain is not None
-        nursery.start_soon(worker.drain)
-        await wait_all_tasks_blocked()
+    async with stopping(Model([float("inf")])) as client:
         asked = await preflight(client, CHAT)
         answered = await client.send(CHAT, method="POST", body=HI)
-        nursery.cancel_scope.cancel()
     assert asked.status == HTTPStatus.OK
     assert answered.status == HTTPStatus.SERVICE_UNAVAILABLE
     assert "retry-after" in dict(answered.headers)

@@ -6,8 +6,7 @@ Each whole response of any test of the application is compared with the descript
 
 import json
 import re
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -17,7 +16,6 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
 from relay_gateway.settings import GatewaySettings
@@ -35,7 +33,7 @@ from relay_proto.ai import (
 from relay_proto.ai import Model as ModelOfService
 from tests.support.asgi import Client
 from tests.support.described import check_response, described, operation_at, validator
-from tests.support.gateways import ASK, STREAM, gateway_in_worker, gateway_to
+from tests.support.gateways import ASK, STREAM, gateway_to, stopping
 from tests.support.models import SECRET, Model, Step, fails
 
 ON_MOCK_CLOCK = pytest.mark.trio(run=on_mock_clock)
@@ -153,19 +151,6 @@ class Sent(dict[tuple[str, str], set[str]]):
             names = {name.lower() for name, _ in exchange.headers}
             key = (operation["operationId"], str(exchange.status))
             self.setdefault(key, set()).update(names)
-
-
-@asynccontextmanager
-async def stopping(model: Model) -> AsyncGenerator[Client]:
-    """Give the client of a gateway that is being stopped."""
-    async with gateway_in_worker(model) as (client, worker), trio.open_nursery() as nursery:
-        client.start(ASK)
-        await wait_all_tasks_blocked()
-        assert worker.drain is not None
-        nursery.start_soon(worker.drain)
-        await wait_all_tasks_blocked()
-        yield client
-        nursery.cancel_scope.cancel()
 
 
 def post(target: str, fields: Any) -> tuple[str, str, dict[str, Any]]:

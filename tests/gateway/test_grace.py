@@ -3,7 +3,7 @@
 Three things end it: the last answer, the time, and a second order to stop.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
@@ -20,7 +19,7 @@ from relay_gateway.relay.outcome import LATE, STOPPED
 from relay_gateway.server.worker import Worker
 from tests.support.asgi import Client, Exchange
 from tests.support.event_stream import DONE, Event
-from tests.support.gateways import ASK, gateway_in_worker
+from tests.support.gateways import ASK, causes, gateway_in_worker
 from tests.support.models import Model, Wire
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
@@ -30,17 +29,6 @@ GRACE, DRAIN = 30.0, 7.0
 TELLS = Event(STOPPED.message, "error")
 
 gateway = partial(gateway_in_worker, shutdown_grace_seconds=GRACE, drain_seconds=DRAIN)
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with capture_logs() as entries:
-        yield entries
-
-
-def causes(logs: list[Any]) -> list[str]:
-    return [entry["cause"] for entry in logs if entry["event"] == "request ended"]
 
 
 class Stopping:

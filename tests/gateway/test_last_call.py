@@ -5,7 +5,7 @@ order, answers that had a grace.
 """
 
 import socket
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, cast
@@ -15,7 +15,6 @@ import trio
 from hypercorn.config import Config, Sockets
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import Frame, GoAwayFrame
-from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
@@ -27,7 +26,7 @@ from tests.support.event_stream import DONE, Event
 from tests.support.gateways import ASK, application_to
 from tests.support.models import Model
 
-pytestmark = pytest.mark.trio(run=on_mock_clock)
+pytestmark = [pytest.mark.trio(run=on_mock_clock), pytest.mark.usefixtures("logs")]
 
 FOREVER = float("inf")
 GRACE, DRAIN, LAST = 30.0, 7.0, 0.25
@@ -89,13 +88,6 @@ async def _refuse(sockets: Sockets) -> None:
     await trio.lowlevel.checkpoint()
     for listening in sockets.insecure_sockets:
         refuse_new_connections(listening)
-
-
-@pytest.fixture(autouse=True)
-def logs() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with capture_logs() as entries:
-        yield entries
 
 
 async def read_all(connection: socket.socket) -> bytes:

@@ -1,7 +1,6 @@
 """What the application does when its worker is told to stop, to the moment."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -9,13 +8,12 @@ from typing import Any
 import pytest
 import trio
 from h2.errors import ErrorCodes
-from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 from harness.clock import on_mock_clock
 from relay_gateway.relay.outcome import STOPPED
 from tests.support.event_stream import DONE, Event
-from tests.support.gateways import ASK, gateway_in_worker, gateway_to
+from tests.support.gateways import ASK, causes, gateway_in_worker, gateway_to
 from tests.support.models import Model, Wire
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
@@ -23,17 +21,6 @@ pytestmark = pytest.mark.trio(run=on_mock_clock)
 FOREVER = float("inf")
 DRAIN = 7.0
 TELLS = Event(STOPPED.message, "error")
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with capture_logs() as entries:
-        yield entries
-
-
-def causes(logs: list[Any]) -> list[str]:
-    return [entry["cause"] for entry in logs if entry["event"] == "request ended"]
 
 
 drained_by_a_worker = partial(gateway_in_worker, drain_seconds=DRAIN)

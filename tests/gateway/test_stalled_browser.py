@@ -4,7 +4,7 @@ The model is stopped at the deadline, whatever the browser does; the browser is 
 write has waited for as long as it may; and nobody holds what the model would have sent.
 """
 
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from itertools import repeat
@@ -18,7 +18,6 @@ from hypercorn.config import Config
 from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app  # pyright: ignore[reportUnknownVariableType] - has a bare `dict`
 from hyperframe.frame import PingFrame, SettingsFrame, WindowUpdateFrame
-from structlog.testing import capture_logs
 
 from harness.clock import on_mock_clock
 from relay_gateway.server.tcp import BoundedTCPServer
@@ -35,13 +34,6 @@ KIB = 1024
 #: KiB that may be on their way: two sockets and a window of HTTP/2 on either side of the gateway.
 MOST_ON_THE_WAY = 512
 LARGE_BUFFER = 1024 * KIB
-
-
-@pytest.fixture
-def logs() -> Iterator[list[Any]]:
-    """Collect what is logged."""
-    with capture_logs() as entries:
-        yield entries
 
 
 async def ask_and_read_nothing(stream: trio.SocketStream, http: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import trio
 from anyio.abc import ByteStream
 from grpclib.events import RecvRequest, listen
+from trio.testing import wait_all_tasks_blocked
 
 from grpclib_anyio.server import Server
 from grpclib_anyio.testing import ChannelOver, memory_pair
@@ -50,6 +51,19 @@ async def gateway_in_worker(
 
 
 @asynccontextmanager
+async def stopping(model: Model) -> AsyncGenerator[Client]:
+    """Give the client of a gateway that is being stopped."""
+    async with gateway_in_worker(model) as (client, worker), trio.open_nursery() as nursery:
+        client.start(ASK)
+        await wait_all_tasks_blocked()
+        assert worker.drain is not None
+        nursery.start_soon(worker.drain)
+        await wait_all_tasks_blocked()
+        yield client
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
 async def application_to(
     model: Model,
     wire: Wire | None = None,
@@ -78,3 +92,8 @@ async def application_to(
         )
         yield cast("Application", application)
         # No connection outlives the application: the model's side has nothing left to serve.
+
+
+def causes(logs: list[Any]) -> list[str]:
+    """Give why each request has ended that is in the log."""
+    return [entry["cause"] for entry in logs if entry["event"] == "request ended"]
