@@ -22,15 +22,12 @@ from grpclib.config import Configuration as GrpclibConfiguration
 from grpclib.const import Cardinality, Handler, Status
 from grpclib.encoding.base import CodecBase, StatusDetailsCodecBase
 from grpclib.events import _DispatchChannelEvents  # pyright: ignore[reportPrivateUsage] - grpclib exports no other
-from grpclib.metadata import (
-    Deadline,
-    _MetadataLike,  # pyright: ignore[reportPrivateUsage] - the type of a public argument
-)
+from grpclib.metadata import Deadline
 from multidict import MultiDict
 
 from grpclib_anyio._base.config import for_client
 from grpclib_anyio._base.errors import GRPCError
-from grpclib_anyio._base.headers import MAX_TIMEOUT
+from grpclib_anyio._base.headers import MAX_TIMEOUT, MetadataLike
 from grpclib_anyio._base.trio_io import current_time
 from grpclib_anyio._call.client import Client, Stream
 from grpclib_anyio._channel.address import Address
@@ -162,7 +159,7 @@ class Channel(_GrpclibChannel):
         *,
         timeout: float | None = None,
         deadline: Deadline | None = None,
-        metadata: _MetadataLike | None = None,
+        metadata: MetadataLike | None = None,
     ) -> Stream[_SendType, _RecvType]:
         """Prepare a call of the method ``name`` (``/package.Service/Method``).
 

@@ -19,6 +19,7 @@ __all__ = [
     "MAX_TIMEOUT",
     "Headers",
     "Metadata",
+    "MetadataLike",
     "content_type",
     "cut_grpc_message",
     "decode_bin_value",

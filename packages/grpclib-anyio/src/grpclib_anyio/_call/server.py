@@ -30,7 +30,6 @@ from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import ProtocolError
 from grpclib.metadata import (
     Deadline,
-    _MetadataLike,
     decode_timeout,
     encode_bin_value,
     encode_grpc_message,
@@ -44,6 +43,7 @@ from grpclib_anyio._base.errors import GRPCError, TerminatedError, again
 from grpclib_anyio._base.headers import (
     Headers,
     Metadata,
+    MetadataLike,
     content_type,
     cut_grpc_message,
     decode_metadata,
@@ -150,8 +150,8 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         self._recv_type = method.request_type
         self._send_type = method.reply_type
         self._dispatch = services.dispatch
-        self._initial_metadata: _MetadataLike = ()
-        self._trailing_metadata: _MetadataLike = ()
+        self._initial_metadata: MetadataLike = ()
+        self._trailing_metadata: MetadataLike = ()
         self._headers_sent = False
         self._message_sent = False
         self._trailers_sent = False
@@ -173,7 +173,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         (message,) = await self._dispatch.recv_message(self._decode(data))
         return cast("_RecvType", message)
 
-    def set_initial_metadata(self, metadata: _MetadataLike) -> None:
+    def set_initial_metadata(self, metadata: MetadataLike) -> None:
         """Have the response's headers carry ``metadata``; a plain call.
 
         It is sent with the first message or, if there is none, before the status. Not in grpclib.
@@ -189,7 +189,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         encode_metadata(metadata)  # a mistake is found here, and not where nobody can be told
         self._initial_metadata = MultiDict[Any](metadata)
 
-    def set_trailing_metadata(self, metadata: _MetadataLike) -> None:
+    def set_trailing_metadata(self, metadata: MetadataLike) -> None:
         """Have the response's status carry ``metadata``, whichever it is; a plain call.
 
         Also the status of a handler that fails or is cancelled, such as DEADLINE_EXCEEDED. A client
@@ -206,7 +206,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         encode_metadata(metadata)  # a mistake is found here, and not where nobody can be told
         self._trailing_metadata = MultiDict[Any](metadata)
 
-    async def send_initial_metadata(self, *, metadata: _MetadataLike | None = None) -> None:
+    async def send_initial_metadata(self, *, metadata: MetadataLike | None = None) -> None:
         """Send the response's headers; done by the first ``send_message`` if not before.
 
         ``metadata`` is sent as well as what was set by :meth:`set_initial_metadata`.
@@ -237,7 +237,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         status: Status = Status.OK,
         status_message: str | None = None,
         status_details: Any = None,
-        metadata: _MetadataLike | None = None,
+        metadata: MetadataLike | None = None,
     ) -> None:
         """End the response with a status; done when the handler returns if not before.
 
@@ -368,7 +368,7 @@ class Stream(StreamIterator[_RecvType], Generic[_RecvType, _SendType]):
         return self._status_headers(error.status, error.message, None)
 
 
-def _merged(*parts: _MetadataLike | None) -> MultiDict[Any]:
+def _merged(*parts: MetadataLike | None) -> MultiDict[Any]:
     merged = MultiDict[Any]()
     for part in parts:
         merged.extend(part or ())
