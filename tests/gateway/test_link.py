@@ -7,7 +7,7 @@ import pytest
 import trio
 
 from harness.clock import on_mock_clock
-from relay_gateway.workers.link import Link, Message
+from relay_gateway.workers.link import Link, Message, Questions
 
 pytestmark = pytest.mark.trio(run=on_mock_clock)
 
@@ -72,3 +72,23 @@ async def test_other_process_that_has_ended() -> None:
         assert await link.receive() is None
         with pytest.raises(trio.BrokenResourceError):
             await link.send({"do": "stop"})
+
+
+async def test_each_question_gets_its_own_answer() -> None:
+    questions = Questions()
+    with questions.open() as first, questions.open() as second:
+        questions.answer({"number": second.number, "text": "two"})
+        assert (first.is_answered, second.is_answered) == (False, True)
+        questions.answer({"number": first.number, "text": "one"})
+        assert [(await each.wait())["text"] for each in (first, second)] == ["one", "two"]
+
+
+async def test_what_answers_no_open_question_is_dropped() -> None:
+    questions = Questions()
+    with questions.open() as late:
+        pass
+    with questions.open() as question:
+        questions.answer({"number": late.number, "text": "late"})
+        questions.answer({"text": "without a number"})
+        assert not question.is_answered
+    assert not late.is_answered

@@ -5,11 +5,14 @@ For example, a worker that serves says ``{"is": "serving"}``, and ends when its 
 """
 
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import count
 from typing import Any, TypeAlias, cast
 
 import trio
 
-__all__ = ["Link", "Message"]
+__all__ = ["Link", "Message", "Questions"]
 
 Message: TypeAlias = dict[str, Any]
 
@@ -68,3 +71,61 @@ class Link:
     async def aclose(self) -> None:
         """Close it; a checkpoint."""
         await self._stream.aclose()
+
+
+class Question:
+    """What one process asks the other; its answer is a message that has the same number."""
+
+    def __init__(self, number: int) -> None:
+        """Begin without an answer."""
+        self.number = number
+        self._answers: list[Message] = []
+        self._answered = trio.Event()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the answer has come."""
+        return self._answered.is_set()
+
+    def answer(self, message: Message) -> None:
+        """Take the answer; a plain call."""
+        self._answers.append(message)
+        self._answered.set()
+
+    async def wait(self) -> Message:
+        """Wait for the answer, without a bound; a checkpoint."""
+        await self._answered.wait()
+        return self._answers[0]
+
+
+class Questions:
+    """The questions that wait for an answer, by their numbers.
+
+    For example::
+
+        with questions.open() as question:
+            await link.send({"ask": "metrics", "number": question.number})
+            await question.wait()
+
+    Another task reads the link, and calls :meth:`answer`.
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._numbers = count(1)
+        self._open: dict[int, Question] = {}
+
+    @contextmanager
+    def open(self) -> Generator[Question]:
+        """Have a question while the block runs; its answer is dropped after that."""
+        question = Question(next(self._numbers))
+        self._open[question.number] = question
+        try:
+            yield question
+        finally:
+            del self._open[question.number]
+
+    def answer(self, message: Message) -> None:
+        """Give a message to the question that it answers, if that still waits; a plain call."""
+        if (question := self._open.get(message.get("number", 0))) is not None:
+            question.answer(message)

@@ -20,7 +20,7 @@ import trio
 from structlog.stdlib import get_logger
 
 from relay_gateway.settings import GatewaySettings
-from relay_gateway.workers.link import Link, Message
+from relay_gateway.workers.link import Link, Message, Questions
 
 if TYPE_CHECKING:
     from relay_gateway.workers.figures import Figures
@@ -92,8 +92,7 @@ class WorkerProcess:
         self.figures: Figures = []
         self._plan, self._exposition = plan, exposition
         self._link: Link | None = None
-        self._asked: dict[int, trio.Event] = {}
-        self._last_number = 0
+        self._questions = Questions()
 
     async def run(self) -> None:
         """Start it, watch it, and return when it has ended; a cancellation kills it."""
@@ -157,8 +156,7 @@ class WorkerProcess:
                 self.drained.set()
             case _:
                 self.figures = message["figures"]
-                if (asked := self._asked.get(message.get("number", 0))) is not None:
-                    asked.set()
+                self._questions.answer(message)
 
     async def _answer_scrape(self, number: int) -> None:
         text = (await self._exposition()).decode()
@@ -170,15 +168,11 @@ class WorkerProcess:
 
     async def refresh(self, seconds: float) -> bool:
         """Ask for :attr:`figures`; False if the worker does not answer in time."""
-        self._last_number = number = self._last_number + 1
-        self._asked[number] = answered = trio.Event()
-        try:
+        with self._questions.open() as question:
             with trio.move_on_after(seconds):
-                await self.order({"do": "figures", "number": number})
-                await answered.wait()
-            return answered.is_set()
-        finally:
-            del self._asked[number]
+                await self.order({"do": "figures", "number": question.number})
+                await question.wait()
+            return question.is_answered
 
     async def _is_alive(self) -> bool:
         patience = self._plan.patience

@@ -37,7 +37,7 @@ from relay_gateway.serving import serve
 from relay_gateway.settings import GatewaySettings
 from relay_gateway.web.metrics import Metrics
 from relay_gateway.workers.figures import figures_of
-from relay_gateway.workers.link import Link, Message
+from relay_gateway.workers.link import Link, Message, Questions
 
 __all__ = ["main"]
 
@@ -60,8 +60,7 @@ class _SharedMetrics(Metrics):
         super().__init__()
         self._link = link
         self._scrapes = trio.CapacityLimiter(_SCRAPES)
-        self._asked: dict[int, tuple[trio.Event, list[str]]] = {}
-        self._last_number = 0
+        self.questions = Questions()
 
     async def exposition(self) -> bytes:
         """Ask the supervisor for the metrics of all workers.
@@ -71,22 +70,10 @@ class _SharedMetrics(Metrics):
 
         """
         async with self._scrapes:
-            self._last_number = number = self._last_number + 1
-            answered, texts = self._asked[number] = trio.Event(), list[str]()
-            try:
-                with trio.fail_after(_SCRAPE_SECONDS):
-                    await self._link.send({"ask": "metrics", "number": number})
-                    await answered.wait()
-            finally:
-                del self._asked[number]
-        return texts[0].encode()
-
-    def answer(self, number: int, text: str) -> None:
-        """Give the supervisor's answer to the scrape that waits for it, if it still does."""
-        if number in self._asked:
-            answered, texts = self._asked[number]
-            texts.append(text)
-            answered.set()
+            with self.questions.open() as question, trio.fail_after(_SCRAPE_SECONDS):
+                await self._link.send({"ask": "metrics", "number": question.number})
+                text: str = (await question.wait())["text"]
+        return text.encode()
 
 
 class _Worker:
@@ -136,7 +123,7 @@ class _Worker:
                 figures = figures_of(self._metrics.registry)
                 await self._tell({"is": "figures", "figures": figures, "number": message["number"]})
             case "metrics":
-                self._metrics.answer(message["number"], message["text"])
+                self._metrics.questions.answer(message)
             case "stop":
                 self._stop.set()
             case "end":
