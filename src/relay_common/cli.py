@@ -19,7 +19,7 @@ from pydantic_settings import CliApp, CliSettingsSource, SettingsError
 
 from relay_common.environment import odd_variables
 from relay_common.errors import StartupError
-from relay_common.log import LogSettings
+from relay_common.log import LogSettings, close_log
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -113,7 +113,11 @@ def _describe_command_line(text: str, settings: type[LogSettings]) -> str:
 
 
 def fail(program: str, error: StartupError) -> NoReturn:
-    """Leave the process by ``SystemExit``, with the error's line on stderr and its exit code."""
+    """Leave the process by ``SystemExit``, with the error's line on stderr and its exit code.
+
+    The line is the last one: what has been logged before it is written first.
+    """
+    close_log()
     sys.stderr.write(f"{program}: error: {error}\n")
     raise SystemExit(error.exit_code)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pydantic_settings import PydanticBaseSettingsSource
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-__all__ = ["LogSettings", "configure_logging", "write_in_background"]
+__all__ = ["LogSettings", "close_log", "configure_logging", "write_in_background"]
 
 _FIRST_KEYS = ("timestamp", "level", "logger", "event")
 
@@ -118,6 +118,16 @@ def configure_logging(settings: LogSettings) -> None:
     handler = _handler_for(sys.stderr)
     handler.setFormatter(_formatter(settings.log_format, processors))
     logging.basicConfig(handlers=[handler], level=settings.log_level.upper(), force=True)
+
+
+def close_log() -> None:
+    """Write what the log still has, before a program's last words, and take no more lines.
+
+    It waits for a second at most, because nobody may read the log.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, BackgroundHandler):
+            handler.close()
 
 
 def write_in_background(logger: logging.Logger) -> None:

@@ -1,5 +1,7 @@
 """Settings from a command line: what is right, and what is said about what is wrong."""
 
+import subprocess
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -104,6 +106,26 @@ def test_a_failure_has_its_line_and_its_code(capsys: pytest.CaptureFixture[str])
         fail("try-it", StartupError("no luck", exit_code=EXIT_FAILURE))
     assert raised.value.code == EXIT_FAILURE
     assert capsys.readouterr() == ("", "try-it: error: no luck\n")
+
+
+def test_the_line_of_a_failure_comes_after_all_that_was_logged() -> None:
+    """Another thread writes the log."""
+    program = """
+import logging
+from relay_common.cli import fail
+from relay_common.errors import StartupError
+from relay_common.log import LogSettings, configure_logging
+configure_logging(LogSettings())
+for number in range(2000):
+    logging.getLogger("x").warning("line %d", number)
+fail("try-it", StartupError("no luck"))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, encoding="utf-8", check=False
+    )
+    *logged, last = done.stderr.splitlines()
+    assert last == "try-it: error: no luck"
+    assert len(logged) == 2000
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:

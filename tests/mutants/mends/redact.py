@@ -13,6 +13,16 @@ _SPELLED = f"{_TESTS}test_quoted_prompt_is_withheld_however_it_is_spelled"
 MUTANTS = [
     Mutant(
         0,
+        "a failure's line comes before what was logged earlier",
+        "src/relay_common/cli.py",
+        right="    close_log()\n",
+        wrong="",
+        tests=(
+            "tests/common/test_cli.py::test_the_line_of_a_failure_comes_after_all_that_was_logged",
+        ),
+    ),
+    Mutant(
+        0,
         "the gateway logs what the model wrote as it is",
         "src/relay_gateway/web/accounting.py",
         right="without_prompt(relay.outcome.detail, relay.request)",
