@@ -168,11 +168,6 @@ class Http2:
         self._parsers[number], self.events[number] = Parser(), []
         return number
 
-    async def send_body(self, number: int, body: bytes) -> None:
-        """Send the body of a request that was not whole."""
-        self._h2.send_data(number, body, end_stream=True)
-        await self._flush()
-
     async def send_frames(self, frames: Iterable[Frame]) -> None:
         """Send what no browser would."""
         await self._stream.send_all(b"".join(frame.serialize() for frame in frames))
